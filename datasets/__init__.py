@@ -1,0 +1,37 @@
+"""Graphs with their splits, from files, from a generator, or from one's own tensors.
+
+Example:
+    >>> from hypersst.datasets import load
+    >>> load("disease-tree").num_classes
+    2
+"""
+
+from hypersst.datasets.disease_tree import disease_tree
+from hypersst.datasets.files import DataFile, cache_dir
+from hypersst.datasets.graph import Graph, validate
+from hypersst.datasets.graph_task import GraphTask
+from hypersst.datasets.non_edges import NonEdges
+from hypersst.datasets.own_graphs import from_edges, from_networkx
+from hypersst.datasets.registry import DATASETS, Dataset, load
+from hypersst.datasets.splits import SPLITS, TASKS, hgcn_nodes, split_edges, split_graph, stratified_nodes
+
+__all__ = [
+    "DATASETS",
+    "SPLITS",
+    "TASKS",
+    "DataFile",
+    "Dataset",
+    "Graph",
+    "GraphTask",
+    "NonEdges",
+    "cache_dir",
+    "disease_tree",
+    "from_edges",
+    "from_networkx",
+    "hgcn_nodes",
+    "load",
+    "split_edges",
+    "split_graph",
+    "stratified_nodes",
+    "validate",
+]
