@@ -1,0 +1,76 @@
+"""Euclidean features onto the manifold, dense or sparse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import geoopt
+import torch
+from torch import Tensor, nn
+
+from hypersst.nn.manifold_argument import as_hyperbolic
+from hypersst.nn.origin import exp0, lift_rows
+from hypersst.nn.sparse import CSRMatrix
+
+__all__ = ["LiftFeatures"]
+
+
+class LiftFeatures(nn.Module):
+    r"""Read Euclidean features as tangent vectors at the origin and send them onto the manifold.
+
+    On the Lorentz manifold that is HyboNet's :math:`\exp_0((0, x))`, whose norm is clamped at 10 there; here the
+    manifold's own largest radius (about 7 in float32) does that. On the ball it is HGCN's :math:`\exp_0(x)`.
+    A sparse matrix stays sparse: it gains a stored time column on the Lorentz manifold and nothing on the ball.
+
+    In transductive training the features are the same object in every step, so the last result is kept and given
+    out again for as long as features and curvature are unchanged and need no gradient.
+
+    Args:
+        manifold: A ball or a Lorentz manifold; a ball of curvature -1 if left out.
+
+    Shapes:
+        - input: ``(*, d)``, or a `CSRMatrix` with ``d`` columns;
+        - output: ``(*, d + 1)`` on the Lorentz manifold, ``(*, d)`` on the ball, sparse if the input is.
+
+    Example:
+        >>> from hypersst.manifolds import Lorentz
+        >>> LiftFeatures(manifold=Lorentz())(torch.zeros(2, 3))
+        tensor([[1., 0., 0., 0.],
+                [1., 0., 0., 0.]])
+    """
+
+    def __init__(self, *, manifold: geoopt.Lorentz | geoopt.PoincareBall | None = None) -> None:
+        super().__init__()
+        self.manifold = as_hyperbolic(manifold)
+        self._source: Tensor | CSRMatrix | None = None
+        self._stamp: tuple[Any, ...] = ()
+        self._lifted: Tensor | CSRMatrix | None = None
+
+    def forward(self, features: Tensor | CSRMatrix) -> Tensor | CSRMatrix:
+        """Lift ``features``, shape ``(*, d)``."""
+        stamp = self._state_of(features)
+        if not stamp:
+            return self._lift(features)
+        if self._lifted is None or features is not self._source or stamp != self._stamp:
+            self._source, self._stamp, self._lifted = features, stamp, self._lift(features)
+        return self._lifted
+
+    def _lift(self, features: Tensor | CSRMatrix) -> Tensor | CSRMatrix:
+        if isinstance(features, CSRMatrix):
+            return lift_rows(features, self.manifold)
+        return exp0(features, self.manifold)
+
+    def _state_of(self, features: Tensor | CSRMatrix) -> tuple[Any, ...]:
+        """Changes whenever the result would; empty if the result must not be kept."""
+        # A compiled graph cannot ask for identities, and an inference tensor cannot enter autograd later.
+        if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
+            return ()
+        values = features.values if isinstance(features, CSRMatrix) else features
+        tensors = (values, *self.manifold.parameters(), *self.manifold.buffers())
+        if any(t.requires_grad or t.is_inference() for t in tensors):
+            return ()
+        return tuple((id(t), t._version, t.dtype, t.device) for t in tensors)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles do not carry the features along."""
+        return {**self.__dict__, "_source": None, "_stamp": (), "_lifted": None}

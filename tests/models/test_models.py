@@ -1,0 +1,278 @@
+"""Whole networks: one signature, layer counts, graph forms, learning, and what spectral training may touch."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import geoopt
+import pytest
+import torch
+import torch.nn.functional as F
+from layer_cases import off_manifold, sparse_adjacency, sparse_features
+
+from hypersst.manifolds import Lorentz
+from hypersst.models import MODELS, HyboNet, build
+from hypersst.nn import CSRMatrix, LorentzConv, MobiusConv
+from hypersst.nn.losses import multi_margin_loss
+from hypersst.spectral import find_targets
+
+NAMES = tuple(MODELS)
+HYPERBOLIC = ("hgcn", "hybonet")
+
+
+def community_graph(seed=0):
+    """Two groups of 20 nodes, dense inside and thin between, undirected; features hint at the group."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(40) // 20
+    chance = torch.where(y.unsqueeze(0) == y.unsqueeze(1), 0.3, 0.02)
+    upper = (torch.rand(40, 40, generator=generator) < chance).triu(1)
+    edge_index = (upper | upper.t()).nonzero().t()
+    x = torch.randn(40, 12, generator=generator) + y.unsqueeze(1) * torch.randn(12, generator=generator)
+    return x, edge_index, y
+
+
+def make(name, out_channels=2, num_layers=3, seed=0, **options):
+    torch.manual_seed(seed)
+    return build(name, 12, 8, num_layers, out_channels, **options)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_layers_are_counted_as_hgcn_does(name):
+    assert len(make(name, 2, 3).layers) == 2
+    assert len(make(name, None, 3).layers) == 3
+    assert make(name, None).head is None
+    assert make(name, 2).head is not None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shapes_for_both_tasks(name):
+    x, edge_index, _ = community_graph()
+    assert make(name, 5)(x, edge_index).shape == (40, 5)
+    model = make(name, None)
+    z = model(x, edge_index)
+    torch.testing.assert_close(z, model.encode(x, edge_index))
+    assert z.shape == (40, 9 if name == "hybonet" else 8)
+    assert model.decode(z, edge_index[:, :7]).shape == (7,)
+
+
+# PyG's gcn_norm builds its matrix without saying whether to check it, which torch warns of.
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("out_channels", [None, 3])
+@pytest.mark.parametrize("name", NAMES)
+def test_edges_sparse_adjacency_and_prepared_matrix_agree(name, out_channels, sparse):
+    _, edge_index, _ = community_graph()
+    model = make(name, out_channels, activation="relu").double()
+    x = sparse_features(40, 12)
+    features = CSRMatrix.from_dense(x) if sparse else x
+    expected = model(x, edge_index)
+    torch.testing.assert_close(model(features, edge_index), expected)
+    prepared = model.adjacency(edge_index, 40).to(torch.float64)
+    torch.testing.assert_close(model(features, prepared), expected, rtol=1e-6, atol=1e-6)
+    adj_t = sparse_adjacency(edge_index, torch.ones(edge_index.size(1)).double(), 40)
+    torch.testing.assert_close(model(features, adj_t), expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_permuting_the_nodes_permutes_the_scores(name):
+    x, edge_index, _ = community_graph()
+    model = make(name).double()
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    found = model(x.double()[order], order.argsort()[edge_index])
+    torch.testing.assert_close(found, model(x.double(), edge_index)[order])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_node_classification_learns_two_groups(name):
+    x, edge_index, y = community_graph()
+    model = make(name)
+    adjacency = model.adjacency(edge_index, 40)
+    optimizer = geoopt.optim.RiemannianAdam(model.parameters(), lr=0.02)
+    train = torch.arange(0, 40, 4)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model.node_loss(model(x, adjacency)[train], y[train]).backward()
+        optimizer.step()
+    assert (model(x, adjacency).argmax(dim=1) == y).float().mean() > 0.85
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_link_prediction_tells_edges_from_pairs_across_groups(name):
+    x, edge_index, y = community_graph()
+    model = make(name, None, 2)
+    adjacency = model.adjacency(edge_index, 40)
+    optimizer = geoopt.optim.RiemannianAdam(model.parameters(), lr=0.02)
+    pos = edge_index[:, y[edge_index[0]] == y[edge_index[1]]]
+    generator = torch.Generator().manual_seed(0)
+    neg = torch.stack(
+        (
+            torch.randint(20, pos.shape[1:], generator=generator),
+            20 + torch.randint(20, pos.shape[1:], generator=generator),
+        )
+    )
+    for _ in range(60):
+        optimizer.zero_grad()
+        z = model(x, adjacency)
+        model.link_loss(model.decode(z, pos), model.decode(z, neg)).backward()
+        optimizer.step()
+    z = model(x, adjacency)
+    positive, negative = model.decode(z, pos), model.decode(z, neg)
+    # ROC-AUC by its definition: the share of pairs in the right order.
+    assert (positive.unsqueeze(1) > negative.unsqueeze(0)).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("options", [{}, {"learnable_c": True}, {"c": 0.4}])
+@pytest.mark.parametrize("name", HYPERBOLIC)
+def test_embeddings_stay_on_the_manifold_through_three_steps(name, options):
+    x, edge_index, y = community_graph()
+    model = make(name, 2, activation="relu", **options)
+    optimizer = geoopt.optim.RiemannianAdam(model.parameters(), lr=0.05)
+    curvature = model.manifold.c.item()
+    for _ in range(3):
+        optimizer.zero_grad()
+        model.node_loss(model(x, edge_index), y).backward()
+        optimizer.step()
+        z = model.encode(x, edge_index).detach()
+        assert off_manifold(z, model.manifold) < 16 * torch.finfo(torch.float32).eps
+    assert (model.manifold.c.item() != curvature) == bool(options.get("learnable_c"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_of_the_task_gets_a_finite_gradient(name):
+    x, edge_index, y = community_graph()
+    x[3] = 0.0
+    options = {"learnable_c": True} if name in HYPERBOLIC else {}
+    for out_channels in (2, None):
+        model = make(name, out_channels, **options)
+        z = model(x, edge_index)
+        if out_channels is None:
+            loss = model.link_loss(model.decode(z, edge_index), model.decode(z, edge_index.roll(3, 1)))
+        else:
+            loss = model.node_loss(z, y)
+        loss.backward()
+        for parameter_name, parameter in model.named_parameters():
+            assert parameter.grad is not None, parameter_name
+            assert parameter.grad.isfinite().all(), parameter_name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dropout_acts_in_training_only(name):
+    x, edge_index, _ = community_graph()
+    model = make(name, dropout=0.5)
+    assert not torch.allclose(model(x, edge_index), model(x, edge_index))
+    model.eval()
+    torch.testing.assert_close(model(x, edge_index), model(x, edge_index), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_spectral_targets_are_the_weights_of_the_encoder_and_not_the_head(name):
+    suffix = "" if name == "mlp" else ".lin"
+    assert [t.name for t in find_targets(make(name))] == [f"layers.0{suffix}", f"layers.1{suffix}"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_prototypes_are_manifold_parameters(name):
+    found = [n for n, p in make(name).named_parameters() if isinstance(p, geoopt.ManifoldParameter)]
+    assert found == (["head.prototypes"] if name == "hybonet" else [])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_copies_and_state_dicts_hold_the_model(name):
+    x, edge_index, _ = community_graph()
+    model = make(name)
+    expected = model(x, edge_index)
+    file = io.BytesIO()
+    torch.save(model.state_dict(), file)
+    file.seek(0)
+    other = make(name, seed=1)
+    assert not torch.allclose(other(x, edge_index), expected)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    torch.testing.assert_close(other(x, edge_index), expected, rtol=0, atol=0)
+    torch.testing.assert_close(copy.deepcopy(model)(x, edge_index), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_double_reaches_every_part(name):
+    x, edge_index, _ = community_graph()
+    model = make(name)
+    x = 0.2 * x  # within the smaller radius that float32 allows
+    single = model(x, edge_index)
+    both = model.double()(x.double(), edge_index)
+    assert both.dtype == torch.float64
+    torch.testing.assert_close(both.float(), single, rtol=1e-3, atol=1e-3)
+
+
+def test_hgcn_trains_a_curvature_for_each_layer_and_the_embeddings():
+    model = make("hgcn", None, 2, learnable_c=True)
+    curvatures = {id(p) for n, p in model.named_parameters() if "manifold" in n}
+    assert len(curvatures) == 3
+    assert model.layers[0].out_manifold is model.layers[1].manifold
+
+
+def test_hgcn_runs_on_the_lorentz_manifold_too():
+    x, edge_index, _ = community_graph()
+    model = make("hgcn", None, 2, manifold="lorentz")
+    z = model(x, edge_index)
+    assert z.shape == (40, 9)
+    assert isinstance(model.manifold, Lorentz)
+    assert all(isinstance(layer, MobiusConv) for layer in model.layers)
+
+
+@pytest.mark.parametrize("time", ["gated", "recomputed", "hyperplane"])
+def test_hybonet_takes_all_three_linear_forms(time):
+    x, edge_index, _ = community_graph()
+    model = make("hybonet", time=time, activation="relu")
+    assert model(x, edge_index).isfinite().all()
+    assert [layer.lin.time for layer in model.layers] == [time, time]
+    assert [layer.lin.activation for layer in model.layers] == [None, torch.relu]
+    assert all(isinstance(layer, LorentzConv) for layer in model.layers)
+
+
+def test_losses_are_those_of_the_papers():
+    logits, y = torch.randn(5, 3), torch.tensor([0, 2, 1, 1, 0])
+    pos, neg = torch.randn(5), torch.randn(5)
+    hybonet = make("hybonet", margin=0.7)
+    torch.testing.assert_close(hybonet.node_loss(logits, y), multi_margin_loss(logits, y, 0.7))
+    torch.testing.assert_close(hybonet.link_loss(pos, neg), (0.7 - pos + neg).relu().mean())
+    labels = torch.cat((torch.ones(5), torch.zeros(5)))
+    expected = F.binary_cross_entropy_with_logits(torch.cat((pos, neg)), labels)
+    for name in ("hgcn", "gcn", "mlp"):
+        torch.testing.assert_close(make(name).node_loss(logits, y), F.cross_entropy(logits, y))
+        torch.testing.assert_close(make(name).link_loss(pos, neg), expected)
+
+
+def test_the_mlp_does_not_see_the_graph():
+    x, edge_index, _ = community_graph()
+    model = make("mlp")
+    torch.testing.assert_close(model(x, edge_index), model(x, edge_index[:, :1]))
+
+
+def test_hybonet_on_the_reference_sizes_has_the_reference_number_of_weights():
+    # Cora, dim 16 with the time coordinate: 16 × 1434 + 16 × 16 weights, biases and scales, 7 prototypes and biases.
+    model = HyboNet(1433, 15, 3, 7)
+    expected = (16 * 1434 + 16 + 1) + (16 * 16 + 16 + 1) + 7 * 16 + 7
+    assert sum(p.numel() for p in model.parameters()) == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bad_arguments_are_refused(name):
+    with pytest.raises(ValueError, match=r"`num_layers` must be at least 2 for node classification.*, got 1"):
+        build(name, 12, 8, 1, 2)
+    with pytest.raises(ValueError, match="`num_layers` must be at least 1 for link prediction, got 0"):
+        build(name, 12, 8, 0)
+    with pytest.raises(ValueError, match="`in_channels` must be at least 1, got 0"):
+        build(name, 0, 8, 2)
+    with pytest.raises(ValueError, match=r"`dropout` must be at least 0 and below 1, got -0\.1"):
+        build(name, 12, 8, 2, dropout=-0.1)
+    with pytest.raises(ValueError, match="`x` must have in_channels"):
+        build(name, 12, 8, 2)(torch.zeros(4, 5), torch.zeros(2, 0, dtype=torch.long))
+
+
+def test_unknown_names_are_answered_with_the_nearest():
+    with pytest.raises(ValueError, match=r"`model` must be one of .*, got 'hybonett'; did you mean hybonet"):
+        build("hybonett", 4, 8, 2)
+    with pytest.raises(ValueError, match="`manifold` must be one of ball, lorentz, got 'sphere'"):
+        build("hgcn", 4, 8, 2, manifold="sphere")
+    with pytest.raises(ValueError, match="`learnable_c` must be False for a Euclidean model"):
+        build("gcn", 4, 8, 2, learnable_c=True)
