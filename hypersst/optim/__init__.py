@@ -1,0 +1,5 @@
+"""Optimizers for parameters on manifolds and off them."""
+
+from hypersst.optim.riemannian_adamw import RiemannianAdamW
+
+__all__ = ["RiemannianAdamW"]
