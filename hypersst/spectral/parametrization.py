@@ -1,0 +1,389 @@
+r"""A weight held as :math:`W = u^\top\operatorname{diag}(\Sigma)\,v`, for `torch.nn.utils.parametrize`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import geoopt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from hypersst.spectral.decomposition import decompose, orthogonality_defect
+from hypersst.spectral.products import compose, factored_linear
+from hypersst.spectral.registration import register
+
+__all__ = [
+    "EXECUTIONS",
+    "GRADIENTS",
+    "VECTORS",
+    "Spectral",
+    "WeightParametrization",
+    "is_plain_linear",
+    "spectral",
+    "spectral_of",
+]
+
+EXECUTIONS = ("auto", "composed", "factored")
+GRADIENTS = ("enhanced", "plain")
+VECTORS = ("sphere", "ambient")
+
+# Below this many singular values the number of operations costs more than the arithmetic: compose.
+_SMALL = 128
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}.")
+
+
+class WeightParametrization(nn.Module):
+    """A parametrization of ours: `hypersst.merge` leaves the weight it makes as a plain parameter."""
+
+
+class Spectral(WeightParametrization):
+    r"""Holds a weight of shape ``(m, n)`` by all its singular values and vectors, of which ``rank`` pairs train.
+
+    With ``k = min(m, n)``, and weights of more dimensions flattened to ``(m, -1)``:
+
+    ============================ ========================================================== =================
+    name                         what                                                       shape
+    ============================ ========================================================== =================
+    ``original`` (of the list)   all singular values, trained every step                    ``(k,)``
+    ``u_active``, ``v_active``   the sampled pairs, one vector per row, unit length         ``(r, m)``, ``(r, n)``
+    ``u``, ``v``                 all vectors as rows, frozen; ``None`` if all are active    ``(k, m)``, ``(k, n)``
+    ``index``                    which rows are active, a buffer                            ``(r,)``
+    ============================ ========================================================== =================
+
+    Parameter objects never change identity: draws and decompositions swap values in place, so optimizers, compiled
+    graphs and wrappers keep working. `u` and `v` hold the active rows' values too, so composing copies nothing.
+
+    Register it with `spectral`, as `torch.nn.utils.parametrizations.orthogonal` is registered, and draw and
+    decompose with `hypersst.SSTSampler`.
+
+    Args:
+        rank: Number ``r`` of pairs that train at a time, between 1 and ``k``.
+        execution: ``"composed"`` builds the weight; ``"factored"`` multiplies by the factors, for `nn.Linear` and
+            PyG's `Linear` only; ``"auto"`` takes the faster one for the shape at hand.
+        gradient: ``"enhanced"`` (of unit scale) or ``"plain"`` (times the singular value) for the vectors.
+        vectors: ``"sphere"`` makes the active rows `geoopt.ManifoldParameter` on `geoopt.Sphere`, so that geoopt's
+            optimizers step along the sphere, by row; ``"ambient"`` makes them plain parameters, stepped
+            element by element by any optimizer and normalised by the sampler (the paper's procedure).
+
+    Raises:
+        ValueError: If an option is none of those listed.
+
+    Source: Zhao, Zhang, Li, Liu, Cannistraci (2025), Sparse Spectral Training and Inference on Euclidean and
+    Hyperbolic Neural Networks, sec. 3.
+    """
+
+    u: nn.Parameter | None
+    v: nn.Parameter | None
+    u_active: nn.Parameter
+    v_active: nn.Parameter
+    index: Tensor
+
+    def __init__(
+        self, rank: int, *, execution: str = "auto", gradient: str = "enhanced", vectors: str = "sphere"
+    ) -> None:
+        super().__init__()
+        _check_choice("execution", execution, EXECUTIONS)
+        _check_choice("gradient", gradient, GRADIENTS)
+        _check_choice("vectors", vectors, VECTORS)
+        if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+            raise ValueError(f"`rank` must be an integer of at least 1, got {rank!r}.")
+        self.rank = rank
+        self.execution = execution
+        self.gradient = gradient
+        self.vectors = vectors
+        self.plain_linear = False
+        self.weight_shape: tuple[int, ...] = ()
+        self._synced: tuple[int, int] | None = None
+        self._merged: tuple[object, Tensor] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(m, n)`` of the weight as a matrix."""
+        return self.u_active.shape[1], self.v_active.shape[1]
+
+    @property
+    def rows(self) -> tuple[nn.Parameter, nn.Parameter]:
+        """All vectors as rows, shapes ``(k, m)`` and ``(k, n)``."""
+        if self.u is None or self.v is None:
+            return self.u_active, self.v_active
+        return self.u, self.v
+
+    @property
+    def k(self) -> int:
+        """Number of singular values held."""
+        return self.rows[0].shape[0]
+
+    # -- what parametrize calls ------------------------------------------------------------------------------
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """Take over ``weight``: decompose it, fill the vectors and return the singular values, shape ``(k,)``.
+
+        Raises:
+            ValueError: If the weight has one dimension only or another shape than the one before it, ``rank`` is not
+                between 1 and ``k``, or `truncate` left too few singular values for a whole weight.
+            DecompositionError: If the weight is not finite.
+        """
+        if weight.dim() < 2:
+            raise ValueError(f"`weight` must have at least two dimensions, got shape {tuple(weight.shape)}.")
+        if self.weight_shape and weight.shape != self.weight_shape:
+            raise ValueError(f"`weight` must have shape {self.weight_shape}, got {tuple(weight.shape)}.")
+        matrix = weight.detach().flatten(1)
+        limit = min(matrix.shape)
+        if self.weight_shape and self.k < limit:
+            raise ValueError(f"`weight` holds {self.k} of {limit} singular values, too few for another: `merge` first.")
+        if self.rank > limit:
+            raise ValueError(f"`rank` must be between 1 and min{tuple(matrix.shape)} = {limit}, got {self.rank}.")
+        u, sigma, v = decompose(matrix)
+        if not self.weight_shape:
+            self.weight_shape = tuple(weight.shape)
+            self.register_buffer("index", torch.arange(self.rank, device=u.device))
+            self._hold(u, v)
+        else:
+            self._load(u, v)
+        return sigma
+
+    def _hold(self, u: Tensor, v: Tensor) -> None:
+        """Make the parameters for all vectors ``u, v``; where every one is active they are held once."""
+        whole = self.rank == u.shape[0]
+        self.register_parameter("u", None if whole else nn.Parameter(u, requires_grad=False))
+        self.register_parameter("v", None if whole else nn.Parameter(v, requires_grad=False))
+        self.u_active = self._active(u[: self.rank])
+        self.v_active = self._active(v[: self.rank])
+
+    def _active(self, rows: Tensor) -> nn.Parameter:
+        # The sphere in one dimension is two points: nothing to step along.
+        if self.vectors == "ambient" or rows.shape[1] == 1:
+            return nn.Parameter(rows.clone())
+        return geoopt.ManifoldParameter(rows.clone(), manifold=geoopt.Sphere())
+
+    def forward(self, sigma: Tensor) -> Tensor:
+        """Return the weight, of its original shape, for singular values ``sigma`` of shape ``(k,)``."""
+        dtype = self._compute_dtype(sigma)
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self._compose(sigma, dtype)
+        # Evaluation asks for the same weight again and again.
+        self._sync()
+        tensors = (sigma, *self.rows)
+        key = (dtype, *((t._version, t.data_ptr(), t.dtype, t.device) for t in tensors))
+        if self._merged is None or self._merged[0] != key:
+            self._merged = (key, self._compose(sigma, dtype))
+        return self._merged[1]
+
+    def linear(self, x: Tensor, sigma: Tensor, bias: Tensor | None) -> Tensor:
+        """Apply the weight as a linear map to rows ``x`` of shape ``(*, n)`` without building it."""
+        self._sync()
+        dtype = self._compute_dtype(sigma)
+        y = factored_linear(x, sigma, *self._factors(), enhanced=self.gradient == "enhanced", dtype=dtype)
+        return y if bias is None else y + bias.to(y.dtype)
+
+    # -- executions ------------------------------------------------------------------------------------------
+
+    def prefers_factors(self, x: Tensor) -> bool:
+        """Whether ``execution`` asks for `linear`, and not for the weight, on rows ``x`` of shape ``(*, n)``."""
+        if self.execution != "auto":
+            return self.execution == "factored"
+        m, n = self.shape
+        if self.k * (m + n) < m * n:  # a truncated weight: two thin products beat one with the whole
+            return True
+        if not (self.training or torch.is_grad_enabled()):
+            return False  # the merged weight is cached
+        # Note [composed or factored]: measured in experiments/benchmarks/linear_step.py. For B rows composing costs
+        # (2k + r)/(3B) of a dense step on top of it; factoring costs a third more than dense for squares and
+        # less than dense from a ratio of sides of about 2.4 on, but small products do not fill the machine.
+        rows = x.numel() // max(n, 1)
+        square = max(m, n) < 2.2 * min(m, n)
+        return self.k >= _SMALL and not (square and rows >= 2.5 * self.k)
+
+    def _compose(self, sigma: Tensor, dtype: torch.dtype) -> Tensor:
+        self._sync()
+        weight = compose(sigma, *self._factors(), enhanced=self.gradient == "enhanced", dtype=dtype)
+        return weight.view(self.weight_shape)
+
+    def _factors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        # Detached, because Dynamo does not trace a function that gets one tensor twice, as where all rows are active.
+        u, v = (rows.detach() for rows in self.rows)
+        return self.u_active, self.v_active, u, v, self.index
+
+    @staticmethod
+    def _compute_dtype(sigma: Tensor) -> torch.dtype:
+        kind = sigma.device.type
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else sigma.dtype
+
+    # -- what the sampler calls ------------------------------------------------------------------------------
+
+    def _sync(self) -> None:
+        """Write the active rows back if anybody moved them: a step without a sampler is not lost."""
+        if torch.compiler.is_compiling():
+            return  # the sampler writes back after each step; version counters cannot be traced
+        if self._synced != (self.u_active._version, self.v_active._version):
+            self.write_back()
+
+    @torch.no_grad()
+    def write_back(self, *, normalize: bool = False) -> None:
+        """Copy the active rows into ``u`` and ``v``, bringing them to unit length first if asked to."""
+        for active, rows in zip((self.u_active, self.v_active), self.rows, strict=True):
+            if normalize:
+                tiny = torch.finfo(active.dtype).tiny
+                active.div_(torch.linalg.vector_norm(active, dim=1, keepdim=True).clamp_min_(tiny))
+            if rows is not active:
+                rows.index_copy_(0, self.index, active.detach().as_subclass(Tensor))
+        self._synced = (self.u_active._version, self.v_active._version)
+
+    @torch.no_grad()
+    def activate(self, index: Tensor) -> None:
+        """Make the rows ``index``, distinct and of shape ``(r,)``, the active ones; no change where all are."""
+        if self.rank == self.k:
+            return
+        self._sync()
+        self.index.copy_(index)
+        self._load(*self.rows)
+
+    @torch.no_grad()
+    def _load(self, u: Tensor, v: Tensor) -> None:
+        """Take over all vectors and read the active ones from them."""
+        for rows, new, active in zip(self.rows, (u, v), (self.u_active, self.v_active), strict=True):
+            if new is not rows:
+                rows.copy_(new)
+            if active is not rows:
+                active.copy_(rows[self.index])
+        self._synced = (self.u_active._version, self.v_active._version)
+
+    @torch.no_grad()
+    def redecompose(self, sigma: Tensor) -> None:
+        """Decompose the present weight again and take over the result, ``sigma`` included; the weight stays.
+
+        Raises:
+            DecompositionError: If that fails; nothing has changed then.
+        """
+        self._sync()
+        # In float64, so that the weight moves by the rounding of its new factors only.
+        u, v = (rows.double() for rows in self.rows)
+        weight = (u * sigma.double()[:, None]).t() @ v
+        u, s, v = decompose(weight)
+        sigma.copy_(s[: self.k])  # a truncated weight has no more than that
+        self._load(u[: self.k], v[: self.k])
+
+    @torch.no_grad()
+    def keep(self, count: int, sigma: Tensor) -> None:
+        """Drop all but the first ``count`` singular values and vectors, ``sigma`` included, and make all active."""
+        u, v = (rows.detach()[:count].as_subclass(Tensor) for rows in self.rows)
+        self.rank = count
+        self.index = torch.arange(count, device=u.device)
+        self._hold(u, v)
+        sigma.set_(sigma[:count].clone())  # type: ignore[call-overload]
+        self._synced, self._merged = None, None
+
+    # -- telemetry -------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def defect(self) -> tuple[float, float]:
+        """`orthogonality_defect` of ``u`` and of ``v``."""
+        self._sync()
+        u, v = self.rows
+        return orthogonality_defect(u).item(), orthogonality_defect(v).item()
+
+    def train(self, mode: bool = True) -> Spectral:
+        """Switch the mode; training forgets the merged weight."""
+        if mode:
+            self._merged = None
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The merged weight is made again on demand, and version counters belong to this very tensor.
+        return {**self.__dict__, "_merged": None, "_synced": None}
+
+    def extra_repr(self) -> str:
+        """Shape, rank and options, for ``print``."""
+        m, n = self.shape
+        return f"{m}x{n}, k={self.k}, rank={self.rank}, {self.execution}, {self.gradient}, {self.vectors}"
+
+
+def spectral_of(module: nn.Module, name: str = "weight") -> Spectral | None:
+    """Return the `Spectral` that holds ``module.name``, or ``None``."""
+    if not parametrize.is_parametrized(module, name):
+        return None
+    first = module.parametrizations[name][0]  # type: ignore[index]
+    return first if isinstance(first, Spectral) else None
+
+
+def spectral(
+    module: nn.Module,
+    name: str = "weight",
+    *,
+    rank: int,
+    execution: str = "auto",
+    gradient: str = "enhanced",
+    vectors: str = "sphere",
+) -> nn.Module:
+    r"""Hold ``module.name`` by its singular values and vectors, in place.
+
+    The parameter object of the weight becomes that of the singular values; reading ``module.name`` gives the weight
+    as before. `torch.nn.utils.parametrize.remove_parametrizations` (or `hypersst.merge`) undoes it.
+
+    Args:
+        module: Owner of the weight.
+        name: Name of a parameter of two or more dimensions.
+        rank: Number of pairs of singular vectors that train at a time, between 1 and ``k = min(m, n)``.
+        execution: See `Spectral`; ``"factored"`` needs an `nn.Linear` or PyG `Linear`.
+        gradient: See `Spectral`.
+        vectors: See `Spectral`.
+
+    Returns:
+        ``module`` itself.
+
+    Raises:
+        ValueError: If ``name`` is no parameter of the module, is parametrized already or lazy, if ``rank`` is out of
+            range, or ``execution="factored"`` is asked of a module that is no plain linear map.
+
+    Example:
+        >>> layer = spectral(torch.nn.Linear(4, 3), rank=2)
+        >>> layer.parametrizations.weight.original.shape, layer.weight.shape
+        (torch.Size([3]), torch.Size([3, 4]))
+    """
+    if parametrize.is_parametrized(module, name):
+        raise ValueError(f"`name` must be a plain parameter, but {name!r} is parametrized already.")
+    weight = module._parameters.get(name)
+    if weight is None:
+        known = ", ".join(n for n, p in module._parameters.items() if p is not None) or "none"
+        raise ValueError(f"`name` must be a parameter of {type(module).__name__} ({known}), got {name!r}.")
+    if isinstance(weight, nn.parameter.UninitializedParameter):
+        raise ValueError(f"`name` must be initialised, but {name!r} is lazy: run the model on one batch first.")
+    parametrization = Spectral(rank, execution=execution, gradient=gradient, vectors=vectors)
+    parametrization.plain_linear = name == "weight" and is_plain_linear(module)
+    if execution == "factored" and not parametrization.plain_linear:
+        raise ValueError(
+            f"`execution` 'factored' needs a plain linear map, not {type(module).__name__}: use 'composed'."
+        )
+    parametrization.train(module.training)
+    requires_grad = weight.requires_grad
+    register(module, name, parametrization)
+    for parameter in (parametrization.u_active, parametrization.v_active):
+        parameter.requires_grad_(requires_grad)
+    if parametrization.plain_linear and execution != "composed":
+        # parametrize gave this module a class of its own, so the method is this module's alone and goes with it.
+        type(module).forward = _linear_forward
+    return module
+
+
+def is_plain_linear(module: nn.Module) -> bool:
+    """Whether ``module(x)`` is exactly ``F.linear(x, module.weight, module.bias)``."""
+    # Without PyG imported no module can be one of its, and importing it takes seconds.
+    pyg = sys.modules.get("torch_geometric.nn.dense.linear")
+    plain = [nn.Linear.forward] + ([pyg.Linear.forward] if pyg else [])
+    return type(module).forward in plain
+
+
+def _linear_forward(self: Any, x: Tensor) -> Tensor:
+    parametrization = spectral_of(self)
+    # No `Spectral`: the weight was merged while another parametrization stays. A second one in the chain needs the
+    # weight of the first. And a composed weight is read as any layer reads it, so that `parametrize.cached` works.
+    if parametrization is None or len(self.parametrizations.weight) > 1 or not parametrization.prefers_factors(x):
+        return F.linear(x, self.weight, self.bias)
+    return parametrization.linear(x, self.parametrizations.weight.original, self.bias)
