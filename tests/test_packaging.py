@@ -47,7 +47,11 @@ def test_torch_is_pinned_where_it_is_installed_and_open_in_the_metadata(options:
 
 
 def test_library_code_never_imports_what_builds_on_it() -> None:
-    below = {"hypersst": ("models", "datasets", "experiments"), "models": ("experiments",), "datasets": ("experiments",)}
+    below = {
+        "hypersst": ("models", "datasets", "experiments"),
+        "models": ("experiments",),
+        "datasets": ("experiments",),
+    }
     for top, above in below.items():
         for file in (ROOT / top).rglob("*.py"):
             if any(parent.is_symlink() for parent in file.parents):

@@ -1,0 +1,1 @@
+"""hypersst.experiments."""

@@ -1,0 +1,54 @@
+"""Which runs make up each table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hypersst.errors import unknown
+from hypersst.experiments.settings import ResolvedSettings, Settings
+
+__all__ = ["GRIDS", "grid"]
+
+
+def _cora() -> list[Settings]:
+    methods: list[tuple[str, int]] = [("full", 1), ("sst", 1), ("sst", 2), ("lora", 1)]
+    return [
+        Settings(dataset="cora", task=task, method=method, rank=rank, seed=seed)
+        for task in ("nc", "lp")
+        for method, rank in methods
+        for seed in range(3)
+    ]
+
+
+def _cora_sst() -> list[Settings]:
+    variants: list[dict[str, Any]] = [
+        {},
+        {"decomposition": "round"},
+        {"decomposition": "round", "steps_per_iteration": 100, "warmup_steps": 100},
+        {"vectors": "sphere"},
+        {"gradient": "plain"},
+        {"selection": "uniform"},
+        {"selection": "top"},
+    ]
+    return [
+        Settings(dataset="cora", task=task, method="sst", rank=1, seed=seed, **variant)
+        for variant in variants
+        for task in ("nc", "lp")
+        for seed in range(3)
+    ]
+
+
+#: Tables by name. ``cora``: HyboNet by each method; ``cora-sst``: what each of SST's settings is worth at rank 1.
+GRIDS: Mapping[str, Callable[[], list[Settings]]] = {"cora": _cora, "cora-sst": _cora_sst}
+
+
+def grid(name: str) -> list[ResolvedSettings]:
+    """The runs of table ``name``, recipes resolved.
+
+    Raises:
+        ValueError: If there is no such table.
+    """
+    if name not in GRIDS:
+        raise unknown("grid", name, GRIDS)
+    return [settings.resolve() for settings in GRIDS[name]()]

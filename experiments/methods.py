@@ -1,0 +1,137 @@
+"""Training methods: what each does to a model, and the optimizer and clock that go with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+import hypersst
+from hypersst.lowrank import ReLoRA, lora
+from hypersst.optim import RiemannianAdamW
+from hypersst.spectral import (
+    Decomposition,
+    EachRound,
+    EveryIterations,
+    Multinomial,
+    Never,
+    Selection,
+    Sequential,
+    SpectralReport,
+    SSTSampler,
+    TopR,
+    Uniform,
+)
+
+if TYPE_CHECKING:
+    from hypersst.experiments.settings import ResolvedSettings
+
+__all__ = ["METHODS", "Trainer", "prepare"]
+
+SELECTIONS: Mapping[str, Callable[[], Selection]] = {
+    "multinomial": Multinomial,
+    "sequential": Sequential,
+    "top": TopR,
+    "uniform": Uniform,
+}
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What steps a prepared model.
+
+    Args:
+        optimizer: Holds every trainable parameter.
+        clock: Draws, decomposes or restarts through the optimizer's hooks; ``None`` where a method needs none.
+        report: The selection of weights, ``None`` for full-rank training.
+    """
+
+    optimizer: torch.optim.Optimizer
+    clock: SSTSampler | ReLoRA | None = None
+    report: SpectralReport | None = None
+
+
+def _optimizer(model: nn.Module, settings: ResolvedSettings, vector_lr: float | None = None) -> RiemannianAdamW:
+    groups = hypersst.param_groups(model, settings.lr, weight_decay=settings.weight_decay, vector_lr=vector_lr)
+    return RiemannianAdamW(groups, lr=settings.lr)
+
+
+def _full(model: nn.Module, settings: ResolvedSettings) -> Trainer:
+    return Trainer(_optimizer(model, settings))
+
+
+def decomposition_named(name: str) -> Decomposition:
+    """``"round"``, ``"never"``, or a number of iterations.
+
+    Raises:
+        ValueError: If it is none of these.
+    """
+    if name == "round":
+        return EachRound()
+    if name == "never":
+        return Never()
+    if not name.isdigit() or int(name) < 1:
+        raise ValueError(f"`decomposition` must be round, never or a number of iterations, got {name!r}.")
+    return EveryIterations(int(name))
+
+
+def _sst(model: nn.Module, settings: ResolvedSettings) -> Trainer:
+    if settings.selection not in SELECTIONS:
+        raise hypersst.errors.unknown("selection", settings.selection, SELECTIONS)
+    decomposition = decomposition_named(settings.decomposition)
+    report = hypersst.spectralize(
+        model,
+        rank=settings.rank,
+        execution=settings.execution,
+        gradient=settings.gradient,
+        vectors=settings.vectors,
+    )
+    optimizer = _optimizer(model, settings, settings.vector_lr)
+    sampler = SSTSampler(
+        model,
+        optimizer,
+        steps_per_iteration=settings.steps_per_iteration,
+        warmup_steps=settings.warmup_steps,
+        selection=SELECTIONS[settings.selection](),
+        decomposition=decomposition,
+        seed=settings.seed,
+    )
+    return Trainer(optimizer, sampler, report)
+
+
+def _lora(model: nn.Module, settings: ResolvedSettings) -> Trainer:
+    report = lora(model, settings.rank)
+    return Trainer(_optimizer(model, settings), report=report)
+
+
+def _relora(model: nn.Module, settings: ResolvedSettings) -> Trainer:
+    report = lora(model, settings.rank)
+    optimizer = _optimizer(model, settings)
+    clock = ReLoRA(
+        model,
+        optimizer,
+        steps_per_restart=settings.steps_per_iteration,
+        warmup_steps=settings.warmup_steps,
+        seed=settings.seed,
+    )
+    return Trainer(optimizer, clock, report)
+
+
+METHODS: Mapping[str, Callable[[nn.Module, ResolvedSettings], Trainer]] = {
+    "full": _full,
+    "sst": _sst,
+    "lora": _lora,
+    "relora": _relora,
+}
+
+
+def prepare(model: nn.Module, settings: ResolvedSettings) -> Trainer:
+    """Apply the method that resolved ``settings`` name to ``model``, in place, and build its optimizer.
+
+    Raises:
+        ValueError: As the method's own functions do.
+    """
+    return METHODS[settings.method](model, settings)

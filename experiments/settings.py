@@ -1,0 +1,145 @@
+"""The settings of one training run: what the command line takes, a checkpoint keeps and a record prints."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import tyro
+
+from hypersst.datasets import DATASETS, SPLITS
+from hypersst.errors import unknown
+from hypersst.experiments.methods import METHODS
+from hypersst.experiments.recipes import recipe_for
+from hypersst.models import MODELS
+
+__all__ = ["ResolvedSettings", "Settings"]
+
+_TASKS = ("nc", "lp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One run. ``None`` means: take the recipe's value for this data set, task, model and method.
+
+    Args:
+        dataset: Name of a data set.
+        task: nc (node classification) or lp (link prediction).
+        model: hybonet, hgcn, gcn or mlp.
+        method: full, sst, lora or relora.
+        rank: Rank of sst, lora and relora: an integer, or a share of the full rank in (0, 1].
+        seed: Seed of initialisation, dropout, negative edges and draws.
+        split: clean, hgcn (the literature's; leaky for Airport's nodes) or public.
+        split_seed: Seed of the split; one for all seeds of a table, as in the literature.
+        epochs: Most epochs to train.
+        patience: Stop after so many epochs without a better validation score.
+        eval_every: Epochs between evaluations.
+        dim: Intrinsic dimensions of the hidden layers.
+        layers: Layers as HGCN counts them: the head is one of them.
+        lr: Learning rate.
+        weight_decay: Decoupled weight decay.
+        dropout: Probability of dropping entries of each layer's input.
+        activation: none, or the name of a function.
+        margin: Margin of HyboNet's losses.
+        c: Curvature parameter: the sectional curvature is -c.
+        learnable_c: Train the curvature.
+        grad_clip: Largest norm of the gradient over all parameters; 0 for no limit.
+        vector_lr: Learning rate of sst's singular vectors.
+        vectors: sst: ambient (element-wise steps, then normalised) or sphere (steps along the sphere, in radians).
+        steps_per_iteration: sst: steps between draws; relora: between restarts.
+        warmup_steps: sst and relora: steps of learning-rate warm-up after each.
+        decomposition: sst: round, never, or a number of iterations between decompositions.
+        selection: sst: multinomial, uniform, sequential or top.
+        gradient: sst: enhanced or plain.
+        execution: sst: auto, composed or factored.
+    """
+
+    dataset: tyro.conf.Positional[str] = "disease-tree"
+    task: str = "nc"
+    model: str = "hybonet"
+    method: str = "full"
+    rank: int | float = 1
+    seed: int = 0
+    split: str = "clean"
+    split_seed: int = 1234
+    epochs: int | None = None
+    patience: int | None = None
+    eval_every: int | None = None
+    dim: int | None = None
+    layers: int | None = None
+    lr: float | None = None
+    weight_decay: float | None = None
+    dropout: float | None = None
+    activation: str | None = None
+    margin: float | None = None
+    c: float | None = None
+    learnable_c: bool | None = None
+    grad_clip: float | None = None
+    vector_lr: float | None = None
+    vectors: str | None = None
+    steps_per_iteration: int | None = None
+    warmup_steps: int | None = None
+    decomposition: str | None = None
+    selection: str | None = None
+    gradient: str | None = None
+    execution: str | None = None
+
+    def resolve(self) -> ResolvedSettings:
+        """Check the names and fill every ``None`` from the recipe.
+
+        Raises:
+            ValueError: If a name is unknown (with the nearest ones) or a number is out of range.
+        """
+        choices = {"dataset": DATASETS, "task": _TASKS, "model": MODELS, "method": METHODS, "split": SPLITS}
+        for name, known in choices.items():
+            value = getattr(self, name)
+            if value not in known:
+                raise unknown(name, value, known)
+        recipe = recipe_for(self.dataset, self.task, self.model, self.method)
+        missing = {f.name: recipe[f.name] for f in dataclasses.fields(self) if getattr(self, f.name) is None}
+        full = ResolvedSettings(**{**self.to_dict(), **missing})
+        lowest = {"epochs": 1, "patience": 1, "eval_every": 1, "dim": 1, "layers": 1, "lr": 0.0}
+        lowest |= {"weight_decay": 0.0, "grad_clip": 0.0, "vector_lr": 0.0}
+        for name, low in lowest.items():
+            value = getattr(full, name)
+            if not value >= low:
+                raise ValueError(f"`{name}` must be at least {low}, got {value}.")
+        return full
+
+    @property
+    def run_name(self) -> str:
+        """A folder name that tells runs of a table apart."""
+        rank = "" if self.method == "full" else f"-r{self.rank}"
+        return f"{self.dataset}-{self.task}-{self.model}-{self.method}{rank}-{self.split}-s{self.seed}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain values."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedSettings(Settings):
+    """Settings of which every one has a value."""
+
+    epochs: int
+    patience: int
+    eval_every: int
+    dim: int
+    layers: int
+    lr: float
+    weight_decay: float
+    dropout: float
+    activation: str
+    margin: float
+    c: float
+    learnable_c: bool
+    grad_clip: float
+    vector_lr: float
+    vectors: str
+    steps_per_iteration: int
+    warmup_steps: int
+    decomposition: str
+    selection: str
+    gradient: str
+    execution: str

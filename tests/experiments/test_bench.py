@@ -1,0 +1,86 @@
+"""Grids resume where they were stopped, and tables say what their records say."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hypersst.experiments import grids
+from hypersst.experiments.bench import missing, recorded, run_grid
+from hypersst.experiments.cli import main
+from hypersst.experiments.records import Record, append_record, read_records
+from hypersst.experiments.report import markdown_table
+from hypersst.experiments.settings import Settings
+
+
+def _runs(count: int = 3) -> list:
+    return [Settings(epochs=2, eval_every=1, seed=seed).resolve() for seed in range(count)]
+
+
+def _record(settings: dict, **test: float) -> Record:
+    return Record(
+        settings=settings,
+        versions={},
+        device="",
+        threads=1,
+        data="",
+        validation={},
+        test=test,
+        best_epoch=1,
+        epochs=2,
+        seconds=1.0,
+        peak_memory=1,
+        trainable=1234,
+        stored=5678,
+    )
+
+
+@pytest.mark.slow
+def test_a_grid_makes_only_the_records_that_are_missing(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    runs = _runs()
+    append_record(path, _record(runs[1].to_dict(), f1=0.25))
+    left: list[int] = []
+    run_grid(runs, path, jobs=2, done=lambda record, n: left.append(n))
+    assert left == [1, 0]
+    assert missing(runs, path) == []
+    found = recorded(runs, path)
+    assert [r.settings["seed"] for r in found] == [0, 1, 2]
+    assert found[1].test == {"f1": 0.25}
+    run_grid(runs, path, jobs=1, done=lambda record, n: pytest.fail("nothing was missing"))
+    assert len(read_records(path)) == 3
+
+
+def test_a_record_of_other_settings_does_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    (run,) = _runs(1)
+    append_record(path, _record(replace(run, lr=0.5).to_dict(), f1=0.9))
+    assert missing([run], path) == [run]
+    assert recorded([run], path) == []
+
+
+def test_a_table_has_mean_and_deviation_over_seeds() -> None:
+    runs = [
+        _record(Settings(dataset="cora", task=task, method=method, seed=seed).resolve().to_dict(), **scores)
+        for method, nc in (("full", (0.8, 0.82)), ("sst", (0.7, 0.74)))
+        for task in ("nc", "lp")
+        for seed in (0, 1)
+        for scores in [{"f1": nc[seed]} if task == "nc" else {"roc_auc": 0.9, "ap": 0.91}]
+    ]
+    header, rule, full, sst = markdown_table(runs).splitlines()
+    assert header.startswith("| method | nc: test F1 | lp: test ROC-AUC | lp: test AP |")
+    assert rule.count("---") == header.count("|") - 1
+    assert full == "| full | 81.0 ± 1.4 | 90.0 ± 0.0 | 91.0 ± 0.0 | 1,234 | 2 |"
+    assert sst.startswith("| sst, rank 1 | 72.0 ± 2.8 |")
+
+
+def test_an_unknown_grid_and_no_jobs_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["bench", "coar"]) == 2
+    assert "`grid` must be one of cora, cora-sst, got 'coar'; did you mean cora, cora-sst?" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="`jobs` must be at least 1, got 0"):
+        run_grid(_runs(1), tmp_path / "t.jsonl", jobs=0)
+
+
+def test_a_report_says_what_is_missing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["report", "cora", "--results", str(tmp_path)]) == 0
+    assert f"{len(grids.grid('cora'))} of 24 runs have no record" in capsys.readouterr().out

@@ -1,0 +1,53 @@
+"""The README's code runs, its commands exist, and its tables are those of the records."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import tyro
+
+from hypersst.experiments.bench import missing, recorded
+from hypersst.experiments.benchmarks import linear_step
+from hypersst.experiments.grids import grid
+from hypersst.experiments.report import markdown_table
+from hypersst.experiments.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+RESULTS = ROOT / "experiments" / "results"
+
+
+def _table(name: str) -> str:
+    found = re.search(rf"<!-- table: {name} -->\n(.*?)\n<!-- end -->", README, re.DOTALL)
+    assert found, f"README has no table {name}"
+    return found[1]
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_python_examples_run(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(code, "README.md", "exec"), {})
+
+
+def test_it_opens_with_the_two_commands() -> None:
+    assert re.match(r"# hypersst\n\n```\nmake demo .*\nmake test .*\n```\n", README)
+
+
+def test_training_commands_have_settings_that_exist() -> None:
+    lines = [line.split("#")[0] for line in README.splitlines() if line.startswith(("hypersst train", "hypersst info"))]
+    assert len(lines) >= 4
+    for line in lines:
+        _, _, *arguments = shlex.split(line)
+        if "--resume" in arguments:
+            del arguments[arguments.index("--resume") :][:2]
+        tyro.cli(Settings, args=arguments).resolve()
+
+
+def test_the_table_of_cora_is_made_of_the_records() -> None:
+    path, runs = RESULTS / "cora.jsonl", grid("cora")
+    assert missing(runs, path) == []
+    assert _table("cora") == markdown_table(recorded(runs, path))
+
+
+def test_the_table_of_step_times_is_made_of_the_record() -> None:
+    assert _table("linear_step") == linear_step.markdown_table(RESULTS / "linear_step.json")
