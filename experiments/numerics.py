@@ -198,12 +198,12 @@ def _number(error: float) -> str:
     return "0" if error == 0 else f"{error:.0e}".replace("e-0", "e-").replace("e+0", "e+").replace("e+0", "")
 
 
-def _markdown(ours: Errors, theirs: Errors, which: int) -> list[str]:
+def _markdown(ours: Errors, theirs: Errors, *, which: int) -> list[str]:
     names = list(next(iter(ours.rows.values())))
     lines = ["| radius | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for radius, row in ours.rows.items():
         cells = [f"{_number(row[name][which])} / {_number(theirs.rows[radius][name][which])}" for name in names]
-        lines.append(f"| {radius:g} | " + " | ".join(cells) + " |")
+        lines.append(f"| {radius:g} | ".replace("e-0", "e-") + " | ".join(cells) + " |")
     return lines
 
 
@@ -228,7 +228,8 @@ from the origin: x lies at that radius, y one step from x, `expmap` follows the 
 
 * The unit of rounding u is 6e-8 in float32 and 1e-16 in float64. At radius r one rounding of a point moves it by up to
   u·sinh r in the metric, so u·cosh r is what can be asked for: 6e-7 at radius 3, 4e-6 at 5, 3e-5 at 7 in float32. Our
-  errors stay within a few times that; the subtractions in geoopt's formulas cost u·cosh² r and more far out, and u/r²
+  errors stay within a few times that (the gradients of `transp` with respect to a point, which are small differences
+  of large parts, within thirty times); the subtractions in geoopt's formulas cost u·cosh² r and more far out, and u/r²
   near the origin.
 * **The cap.** Maps onto the manifold shorten what lies beyond `max_radius`, by default 7/√c in float32 and 15/√c in
   float64, where u·cosh² r reaches 2 % and 0.03 %: beyond, the constraint ⟨x, x⟩ = −1/c is lost in the rounding of its
@@ -238,7 +239,8 @@ from the origin: x lies at that radius, y one step from x, `expmap` follows the 
   one costs u·cosh r of its length, and a step of length s magnifies that by sinh(s)/s. The ball's carry only u: for
   long steps between far points it is the more accurate model. A transported vector can come out cosh r shorter, as a
   list of numbers, than it went in; its cell is then that much larger than its error in the metric.
-* **Centroids** (`normalize`, `centroid`, `midpoint`) divide by sqrt(−⟨s, s⟩) of a rounded sum and err by u·cosh² r.
+* **`normalize`** divides by sqrt(−⟨s, s⟩) of a sum that is rounded already, and moves a point by a few u·cosh² r.
+  `centroid` and `midpoint` sum in float64 and stay at u·cosh r (last table).
 * **The gradient of a distance where the two points meet**, which does not exist, is zero.
 """
 
@@ -252,10 +254,31 @@ def report(settings: NumericsSettings) -> str:
     for dtype in (torch.float32, torch.float64):
         for title, ours, theirs in _manifolds(dtype):
             for step in reversed(settings.steps):
-                errors = [table(manifold, settings, step, dtype) for manifold in (ours, theirs)]
+                both = table(ours, settings, step, dtype), table(theirs, settings, step, dtype)
                 lines.append(f"## {title}, {str(dtype).removeprefix('torch.')}, step {step:g}\n")
-                lines += ["Values:\n", *_markdown(*errors, 0), "", "Gradients:\n", *_markdown(*errors, 1), ""]
-    return "\n".join(lines)
+                lines += ["Values:\n", *_markdown(*both, which=0), ""]
+                lines += ["Gradients:\n", *_markdown(*both, which=1), ""]
+    return "\n".join([*lines, *_centroids(settings), ""])
+
+
+def _centroids(settings: NumericsSettings) -> list[str]:
+    """Table of what ``normalize`` and ``centroid`` make of two points in float32, against float64."""
+    lines = [
+        "## Centroids of two points, float32\n",
+        f"Largest geodesic distance from the centroid in float64, over {settings.points} pairs one unit apart.\n",
+        "| radius | normalize of the float32 mean | centroid |",
+        "|---|---|---|",
+    ]
+    single = Lorentz(max_radius=_UNCAPPED)
+    double = Lorentz(torch.ones((), dtype=torch.float64), max_radius=_UNCAPPED)
+    for radius in RADII[4:]:
+        pair = pair_at("lorentz", radius, 1.0, settings.points, settings.dim, 1.0, torch.float32, settings.seed)
+        spaces = torch.stack((pair["x"], pair["y"]), dim=1)
+        points, exact = single.from_space(spaces), double.centroid(double.from_space(spaces.double()))
+        found = single.normalize(points.mean(dim=1)), single.centroid(points)
+        errors = [float(double.dist(double.from_space(f[:, 1:].double()), exact).max()) for f in found]
+        lines.append(f"| {radius:g} | {_number(errors[0])} | {_number(errors[1])} |")
+    return lines
 
 
 _VERSIONS = ("python", "hypersst", "torch", "geoopt")

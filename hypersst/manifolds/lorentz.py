@@ -27,6 +27,7 @@ class Lorentz(Curvature, geoopt.Lorentz):
     * ``inner(x, u, v)`` is the metric at x of *tangent* vectors, never negative for u = v; pass ``x=None`` for the
       Minkowski product of arbitrary ambient vectors;
     * ``expmap`` reads only the space part of the tangent vector, so ``norm_tan`` makes no difference;
+    * ``dist``, ``sqdist``, ``logmap`` and ``transp`` can be differentiated once, a second derivative is refused;
     * float16 and bfloat16 inputs are computed, and returned, in float32.
 
     Points have ``d + 1`` coordinates, time first. geoopt's ``k`` is 1/c.

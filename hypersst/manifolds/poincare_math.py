@@ -171,12 +171,14 @@ def midpoint(x: Tensor, weight: Tensor | None, c: Tensor) -> Tensor:
     Returns:
         Points, shape ``(*, d)``.
     """
-    s = weighted_sum(poincare_to_lorentz(x, c), weight)
+    # In float64, for the reason that lorentz_math.centroid gives.
+    dtype, c = x.dtype, c.double()
+    s = weighted_sum(poincare_to_lorentz(x.double(), c), weight)
     time, space = time_part(s), space_part(s)
     length = norm(space)
     guard = torch.finfo(s.dtype).tiny
     proper = ((time - length) * (time + length)).clamp_min(guard).sqrt()
-    return space / (c.sqrt() * (time + proper))
+    return (space / (c.sqrt() * (time + proper))).to(dtype)
 
 
 def weighted_midpoint(
@@ -204,6 +206,8 @@ def weighted_midpoint(
         Points with all axes kept, those of ``reducedim`` with length one.
     """
     axes = reduced_axes(x.dim(), reducedim, dim)
+    # In float64, for the reason that lorentz_math.centroid gives.
+    dtype, x, c = x.dtype, x.double(), c.double()
     gap = conformal_gap(x, c, dim=dim)
     w = torch.ones_like(gap) if weight is None else weight.to(x.dtype).unsqueeze(dim).expand_as(gap)
     if posweight:
@@ -213,7 +217,9 @@ def weighted_midpoint(
     length = norm(space, dim=dim)
     proper = ((time - length) * (time + length)).clamp_min(torch.finfo(x.dtype).tiny).sqrt()
     mean = space / (c.sqrt() * (time + torch.where(time < 0, -proper, proper)))
-    return expmap0(w.sum(axes, keepdim=True) * logmap0(mean, c, dim=dim), c, dim=dim) if lincomb else mean
+    if lincomb:
+        mean = expmap0(w.sum(axes, keepdim=True) * logmap0(mean, c, dim=dim), c, dim=dim)
+    return mean.to(dtype)
 
 
 def reduced_axes(ndim: int, reducedim: Sequence[int] | None, dim: int) -> tuple[int, ...]:

@@ -142,3 +142,18 @@ def test_normalize_scales_a_time_like_vector_onto_the_hyperboloid():
     zero = torch.zeros(4, requires_grad=True)
     m.normalize(zero).sum().backward()
     assert zero.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("radius", [1.0, 5.0, 6.9])
+@pytest.mark.parametrize("model", ["lorentz", "poincare"])
+def test_midpoints_far_out_are_right_to_a_rounding_of_the_point(model, radius):
+    single, double = Case(model, torch.float32, shape=(50, 2)), Case(model, torch.float64, shape=(50, 2))
+    direction = double.at_origin(0)[:, :1]
+    size = double.manifold.dist0(double.manifold.expmap0(direction)).unsqueeze(-1)
+    x = double.manifold.expmap0(radius * direction / size)
+    y = double.manifold.expmap(x, 0.05 * double.manifold.transp0(x, double.at_origin(1)[:, :1]))
+    points = single.manifold.projx(torch.cat((x, y), dim=1).float())
+    exact = double.manifold.midpoint(double.manifold.projx(points.double()))
+    found = single.manifold.midpoint(points)
+    error = double.manifold.dist(double.manifold.projx(found.double()), exact)
+    assert error.max() <= 8 * single.eps * math.cosh(radius)
