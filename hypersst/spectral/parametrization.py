@@ -100,25 +100,18 @@ class Spectral(WeightParametrization):
         self.vectors = vectors
         self.plain_linear = False
         self.weight_shape: tuple[int, ...] = ()
+        #: ``(m, n)`` of the weight as a matrix.
+        self.shape = (0, 0)
+        #: Number of singular values held.
+        self.k = 0
         self._synced: tuple[int, int] | None = None
         self._merged: tuple[object, Tensor] | None = None
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """``(m, n)`` of the weight as a matrix."""
-        return self.u_active.shape[1], self.v_active.shape[1]
-
-    @property
     def rows(self) -> tuple[nn.Parameter, nn.Parameter]:
         """All vectors as rows, shapes ``(k, m)`` and ``(k, n)``."""
-        if self.u is None or self.v is None:
-            return self.u_active, self.v_active
-        return self.u, self.v
-
-    @property
-    def k(self) -> int:
-        """Number of singular values held."""
-        return self.rows[0].shape[0]
+        u, v = self.u, self.v
+        return (self.u_active, self.v_active) if u is None or v is None else (u, v)
 
     # -- what parametrize calls ------------------------------------------------------------------------------
 
@@ -151,7 +144,8 @@ class Spectral(WeightParametrization):
 
     def _hold(self, u: Tensor, v: Tensor) -> None:
         """Make the parameters for all vectors ``u, v``; where every one is active they are held once."""
-        whole = self.rank == u.shape[0]
+        self.k, self.shape = u.shape[0], (u.shape[1], v.shape[1])
+        whole = self.rank == self.k
         self.register_parameter("u", None if whole else nn.Parameter(u, requires_grad=False))
         self.register_parameter("v", None if whole else nn.Parameter(v, requires_grad=False))
         self.u_active = self._active(u[: self.rank])
@@ -177,7 +171,10 @@ class Spectral(WeightParametrization):
         return self._merged[1]
 
     def linear(self, x: Tensor, sigma: Tensor, bias: Tensor | None) -> Tensor:
-        """Apply the weight as a linear map to rows ``x`` of shape ``(*, n)`` without building it."""
+        """Apply the weight as a linear map to rows ``x`` of shape ``(*, n)``, by the execution that is preferred."""
+        if not self.prefers_factors(x):
+            # Half the cost of reading the weight through two modules, which a small layer feels.
+            return F.linear(x, self.forward(sigma), bias)
         self._sync()
         dtype = self._compute_dtype(sigma)
         y = factored_linear(x, sigma, *self._factors(), enhanced=self.gradient == "enhanced", dtype=dtype)
@@ -189,27 +186,30 @@ class Spectral(WeightParametrization):
         """Whether ``execution`` asks for `linear`, and not for the weight, on rows ``x`` of shape ``(*, n)``."""
         if self.execution != "auto":
             return self.execution == "factored"
-        m, n = self.shape
-        if self.k * (m + n) < m * n:  # a truncated weight: two thin products beat one with the whole
+        (m, n), k = self.shape, self.k
+        if k * (m + n) < m * n:  # a truncated weight: two thin products beat one with the whole
             return True
-        if not (self.training or torch.is_grad_enabled()):
-            return False  # the merged weight is cached
+        if k < _SMALL or not (self.training or torch.is_grad_enabled()):
+            return False  # in evaluation the merged weight is cached
         # Note [composed or factored]: measured in experiments/benchmarks/linear_step.py. For B rows composing costs
         # (2k + r)/(3B) of a dense step on top of it; factoring costs a third more than dense for squares and
         # less than dense from a ratio of sides of about 2.4 on, but small products do not fill the machine.
         rows = x.numel() // max(n, 1)
         square = max(m, n) < 2.2 * min(m, n)
-        return self.k >= _SMALL and not (square and rows >= 2.5 * self.k)
+        return not (square and rows >= 2.5 * k)
 
     def _compose(self, sigma: Tensor, dtype: torch.dtype) -> Tensor:
         self._sync()
         weight = compose(sigma, *self._factors(), enhanced=self.gradient == "enhanced", dtype=dtype)
-        return weight.view(self.weight_shape)
+        return weight if len(self.weight_shape) == 2 else weight.view(self.weight_shape)
 
     def _factors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        # Detached, because Dynamo does not trace a function that gets one tensor twice, as where all rows are active.
-        u, v = (rows.detach() for rows in self.rows)
-        return self.u_active, self.v_active, u, v, self.index
+        u_active, v_active = self.u_active, self.v_active
+        u, v = self.u, self.v
+        if u is None or v is None:
+            # Detached, because Dynamo does not trace a function that gets one tensor twice.
+            return u_active, v_active, u_active.detach(), v_active.detach(), self.index
+        return u_active, v_active, u, v, self.index
 
     @staticmethod
     def _compute_dtype(sigma: Tensor) -> torch.dtype:
@@ -228,13 +228,15 @@ class Spectral(WeightParametrization):
     @torch.no_grad()
     def write_back(self, *, normalize: bool = False) -> None:
         """Copy the active rows into ``u`` and ``v``, bringing them to unit length first if asked to."""
-        for active, rows in zip((self.u_active, self.v_active), self.rows, strict=True):
-            if normalize:
-                tiny = torch.finfo(active.dtype).tiny
+        u_active, v_active, index = self.u_active, self.v_active, self.index
+        if normalize:
+            tiny = torch.finfo(u_active.dtype).tiny
+            for active in (u_active, v_active):
                 active.div_(torch.linalg.vector_norm(active, dim=1, keepdim=True).clamp_min_(tiny))
-            if rows is not active:
-                rows.index_copy_(0, self.index, active.detach().as_subclass(Tensor))
-        self._synced = (self.u_active._version, self.v_active._version)
+        if self.u is not None and self.v is not None:
+            self.u.index_copy_(0, index, u_active)
+            self.v.index_copy_(0, index, v_active)
+        self._synced = (u_active._version, v_active._version)
 
     @torch.no_grad()
     def activate(self, index: Tensor) -> None:
@@ -381,9 +383,12 @@ def is_plain_linear(module: nn.Module) -> bool:
 
 
 def _linear_forward(self: Any, x: Tensor) -> Tensor:
-    parametrization = spectral_of(self)
+    chain = self.parametrizations._modules.get("weight")
+    parametrization = None if chain is None or len(chain) > 1 else chain[0]
     # No `Spectral`: the weight was merged while another parametrization stays. A second one in the chain needs the
-    # weight of the first. And a composed weight is read as any layer reads it, so that `parametrize.cached` works.
-    if parametrization is None or len(self.parametrizations.weight) > 1 or not parametrization.prefers_factors(x):
+    # weight of the first. Inside `parametrize.cached` the weight is read as any layer reads it.
+    if not isinstance(parametrization, Spectral) or (
+        parametrize._cache_enabled and not parametrization.prefers_factors(x)
+    ):
         return F.linear(x, self.weight, self.bias)
-    return parametrization.linear(x, self.parametrizations.weight.original, self.bias)
+    return parametrization.linear(x, chain.original, self.bias)

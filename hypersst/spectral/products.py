@@ -27,14 +27,14 @@ __all__ = ["compose", "factored_linear"]
 
 
 def _cast(dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
-    return tuple(t.to(dtype) for t in tensors)
+    return tuple(t if t.dtype == dtype else t.to(dtype) for t in tensors)
 
 
 def _matrix(sigma: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """``uᵀ diag(Σ) v``, scaling whichever factor is smaller."""
     if u.shape[1] <= v.shape[1]:
-        return (u * sigma[:, None]).t() @ v
-    return u.t() @ (v * sigma[:, None])
+        return torch.mm((u * sigma.unsqueeze(1)).t(), v)
+    return torch.mm(u.t(), v * sigma.unsqueeze(1))
 
 
 def _refuse_second_order() -> None:
@@ -71,11 +71,13 @@ class _Compose(torch.autograd.Function):
         # One product over all k rows gives dΣ; those of its rows that are active are a vector's gradient
         # already. The shorter side keeps the k × min(m, n) by-product small.
         if u.shape[1] <= v.shape[1]:
-            h = vc @ grad.t()
-            d_sigma, d_u, d_v = (uc * h).sum(dim=1), h[index], uc[index] @ grad
+            h = torch.mm(vc, grad.t())
+            d_sigma, d_u = torch.linalg.vecdot(uc, h), h.index_select(0, index)
+            d_v = torch.mm(uc.index_select(0, index), grad)
         else:
-            h = uc @ grad
-            d_sigma, d_u, d_v = (h * vc).sum(dim=1), vc[index] @ grad.t(), h[index]
+            h = torch.mm(uc, grad)
+            d_sigma, d_v = torch.linalg.vecdot(h, vc), h.index_select(0, index)
+            d_u = torch.mm(vc.index_select(0, index), grad.t())
         if not ctx.enhanced:
             scale = sigma[index, None].to(grad.dtype)
             d_u, d_v = d_u * scale, d_v * scale

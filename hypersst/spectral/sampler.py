@@ -189,8 +189,8 @@ class SSTSampler:
     def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         self._rates.restore()
         self._step += 1
+        torch._foreach_clamp_min_([layer.sigma for layer in self._layers], 0.0)
         for layer in self._layers:
-            layer.sigma.clamp_(min=0.0)
             layer.spectral.write_back(normalize=layer.normalize)
             since = self._step - layer.phase
             if since > 0 and since % self.steps_per_iteration == 0:
