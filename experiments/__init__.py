@@ -1,1 +1,1 @@
-"""hypersst.experiments."""
+"""The training loop, its methods, recipes, records and tables, and the command line."""
