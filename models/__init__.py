@@ -4,6 +4,32 @@ from hypersst.models.base import GraphModel
 from hypersst.models.euclidean import GCN, MLP
 from hypersst.models.hgcn import HGCN
 from hypersst.models.hybonet import HyboNet
+from hypersst.models.hyperbolic_gnn import (
+    H2HGCN,
+    HGNN,
+    LGCN,
+    HyperbolicGNN,
+    LorentzGAT,
+    LorentzGIN,
+    LorentzSAGE,
+)
+from hypersst.models.kappa_gcn import KappaGCN
 from hypersst.models.registry import MODELS, build
 
-__all__ = ["GCN", "HGCN", "MLP", "MODELS", "GraphModel", "HyboNet", "build"]
+__all__ = [
+    "GCN",
+    "H2HGCN",
+    "HGCN",
+    "HGNN",
+    "LGCN",
+    "MLP",
+    "MODELS",
+    "GraphModel",
+    "HyboNet",
+    "HyperbolicGNN",
+    "KappaGCN",
+    "LorentzGAT",
+    "LorentzGIN",
+    "LorentzSAGE",
+    "build",
+]

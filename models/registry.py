@@ -9,10 +9,24 @@ from hypersst.models.base import GraphModel
 from hypersst.models.euclidean import GCN, MLP
 from hypersst.models.hgcn import HGCN
 from hypersst.models.hybonet import HyboNet
+from hypersst.models.hyperbolic_gnn import H2HGCN, HGNN, LGCN, LorentzGAT, LorentzGIN, LorentzSAGE
+from hypersst.models.kappa_gcn import KappaGCN
 
 __all__ = ["MODELS", "build"]
 
-MODELS: dict[str, type[GraphModel]] = {"gcn": GCN, "hgcn": HGCN, "hybonet": HyboNet, "mlp": MLP}
+MODELS: dict[str, type[GraphModel]] = {
+    "gcn": GCN,
+    "h2h": H2HGCN,
+    "hgcn": HGCN,
+    "hgnn": HGNN,
+    "hybonet": HyboNet,
+    "kappa-gcn": KappaGCN,
+    "lgcn": LGCN,
+    "lorentz-gat": LorentzGAT,
+    "lorentz-gin": LorentzGIN,
+    "lorentz-sage": LorentzSAGE,
+    "mlp": MLP,
+}
 
 
 def build(

@@ -22,7 +22,16 @@ class GCNConv(_GCNConv):
     is the Euclidean yardstick: the same kernels as the hyperbolic layers, so that a comparison of speed compares
     geometries.
 
+    With :math:`\hat A = D^{-1/2}(A + I)D^{-1/2}`,
+
+    .. math:: Y = \hat A X W^\top + b.
+
     Source: Kipf and Welling (2017), *Semi-Supervised Classification with Graph Convolutional Networks*, eq. 2.
+
+    Use: as the Euclidean baseline beside a hyperbolic convolution.
+
+    Cost: ``out_channels * (in_channels + 1)`` parameters; ``N * out_channels * in_channels`` multiply-adds;
+    ``(E + N) * out_channels`` over edges.
 
     Shapes:
         - input: node features ``(N, in_channels)``, dense or `CSRMatrix`; graph as for `LorentzConv`;
@@ -37,6 +46,11 @@ class GCNConv(_GCNConv):
 
     def forward(self, x: Tensor | CSRMatrix, edge_index: Adjacency, edge_weight: Tensor | None = None) -> Tensor:
         """Map node features ``x``, shape ``(N, in_channels)``, to shape ``(N, out_channels)``."""
+        if isinstance(x, (tuple, list)):
+            raise ValueError(
+                "`x` must be one set of nodes, got a pair: symmetric normalisation needs degrees of sources and "
+                "targets alike; use a hyperbolic convolution or PyG's SAGEConv for bipartite graphs."
+            )
         if self.in_channels > 0:  # PyG's -1 stands for "as the first input"
             check_features(x, self.in_channels, "in_channels")
         check_adjacency(edge_index, edge_weight, x.shape[0])

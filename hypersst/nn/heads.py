@@ -13,13 +13,14 @@ from hypersst.manifolds import Lorentz
 from hypersst.manifolds.stable import at_least_float32
 from hypersst.nn.hyperplane import lorentz_hyperplanes, poincare_hyperplanes
 from hypersst.nn.manifold_argument import as_ball, as_hyperbolic, as_lorentz
+from hypersst.nn.manifold_module import ManifoldModule
 from hypersst.nn.origin import log0
 from hypersst.nn.shapes import check_channels, check_features
 
 __all__ = ["LorentzMLR", "PoincareMLR", "PrototypeHead", "TangentHead"]
 
 
-class PrototypeHead(nn.Module):
+class PrototypeHead(ManifoldModule):
     r"""Score a class by the squared Lorentzian distance to its prototype.
 
     .. math:: \ell_k = b_k - d_L^2(x, p_k) = b_k + \tfrac{2}{c} + 2\langle x, p_k\rangle
@@ -29,6 +30,10 @@ class PrototypeHead(nn.Module):
     right to about 1e-3, at radius 7 to 0.05.
 
     Source: Chen et al. (2022), *Fully Hyperbolic Neural Networks*, as in the authors' code.
+
+    Use: to classify Lorentz points as HyboNet does, with a Riemannian optimizer for the prototypes.
+
+    Cost: ``out_channels * (in_channels + 2)`` parameters; ``N * out_channels * (in_channels + 1)`` multiply-adds.
 
     Args:
         in_channels: Intrinsic dimensions of the points.
@@ -119,6 +124,10 @@ class LorentzMLR(_HyperplaneHead):
 
     Formula and source: `hypersst.nn.hyperplane.lorentz_hyperplanes`.
 
+    Use: to classify Lorentz points by hyperplanes, with Euclidean parameters that any optimizer trains.
+
+    Cost: ``out_channels * (in_channels + 1)`` parameters; ``N * out_channels * (in_channels + 1)`` multiply-adds.
+
     Args:
         in_channels: Intrinsic dimensions of the points.
         out_channels: Number of classes.
@@ -151,6 +160,10 @@ class PoincareMLR(_HyperplaneHead):
     """Score a class by the signed distance to its hyperplane, on the Poincaré ball.
 
     Formula and source: `hypersst.nn.hyperplane.poincare_hyperplanes`.
+
+    Use: to classify ball points by hyperplanes, with Euclidean parameters that any optimizer trains.
+
+    Cost: ``out_channels * (in_channels + 1)`` parameters; ``N * out_channels * in_channels`` multiply-adds.
 
     Args:
         in_channels: Dimensions of the points.
@@ -185,6 +198,10 @@ class TangentHead(nn.Module):
     r"""Score classes linearly in the tangent space at the origin: :math:`W \log_0 x + b`.
 
     Source: Chami et al. (2019), *Hyperbolic Graph Convolutional Neural Networks*, the node classification decoder.
+
+    Use: to classify points of either model as HGCN does, or to hand them to Euclidean layers.
+
+    Cost: ``out_channels * (in_channels + 1)`` parameters; ``N * out_channels * in_channels`` multiply-adds.
 
     Args:
         in_channels: Intrinsic dimensions of the points.

@@ -25,6 +25,13 @@ class LiftFeatures(nn.Module):
     In transductive training the features are the same object in every step, so the last result is kept and given
     out again for as long as features and curvature are unchanged and need no gradient.
 
+    Sources: Chen et al. (2022), *Fully Hyperbolic Neural Networks*, as in the authors' code; Chami et al. (2019),
+    *Hyperbolic Graph Convolutional Neural Networks*.
+
+    Use: as the first layer of any network whose features are Euclidean, sparse ones included.
+
+    Cost: ``0`` parameters; ``0`` multiply-adds; a few elementwise passes over the stored entries.
+
     Args:
         manifold: A ball or a Lorentz manifold; a ball of curvature -1 if left out.
 

@@ -7,12 +7,20 @@ from typing import Any
 import geoopt
 from torch import Tensor
 
+from hypersst.manifolds import Lorentz
 from hypersst.nn.activation import Activation
-from hypersst.nn.graph_conv import Adjacency, MeanConv, check_adjacency
+from hypersst.nn.graph_conv import MeanConv, pair
+from hypersst.nn.lazy_linear import lazy_linear
 from hypersst.nn.lorentz_linear import LorentzLinear
-from hypersst.nn.sparse import CSRMatrix
+from hypersst.nn.manifold_argument import as_lorentz
 
-__all__ = ["LorentzConv"]
+__all__ = ["LorentzConv", "lorentz_mean"]
+
+
+def lorentz_mean(total: Tensor, manifold: Lorentz) -> Tensor:
+    """Lorentz centroid from the weighted sum of points, shape ``(*, d + 1)``; of nothing it is the origin."""
+    # Time from space again: a sum of far points rounds off the manifold, and an empty one belongs to the origin.
+    return manifold.from_space(manifold.normalize(total)[..., 1:])
 
 
 class LorentzConv(MeanConv):
@@ -27,8 +35,14 @@ class LorentzConv(MeanConv):
     Source: Chen et al. (2022), *Fully Hyperbolic Neural Networks*, section 3.2 (centroid), without attention; it is
     the Lorentz centroid of Law et al. (2019), *Lorentzian Distance Learning for Hyperbolic Representations*.
 
+    Use: to rebuild HyboNet, or for any graph network on the Lorentz manifold that shall avoid tangent spaces.
+
+    Cost: ``(out_channels + 1) * (in_channels + 2) + 1`` parameters; ``N * (out_channels + 1) * (in_channels + 1)``
+    multiply-adds; ``(E + N) * (out_channels + 1)`` over edges.
+
     Args:
-        in_channels: Intrinsic dimensions of the input; its points have ``in_channels + 1`` coordinates.
+        in_channels: Intrinsic dimensions of the input, whose points have ``in_channels + 1`` coordinates; -1 to read
+            them off the first input; a pair for sources and targets, see `MeanConv`.
         out_channels: Intrinsic dimensions of the output.
         bias: Learn a bias in the linear layer.
         time: Form of the linear layer, see `LorentzLinear`.
@@ -41,7 +55,8 @@ class LorentzConv(MeanConv):
         **kwargs: Arguments of PyG's `MessagePassing`.
 
     Shapes:
-        - input: node points ``(N, in_channels + 1)`` or a `CSRMatrix` of that shape; the graph as edges ``(2, E)``,
+        - input: node points ``(N, in_channels + 1)`` or a `CSRMatrix` of that shape, or a pair of them for sources and
+          targets; the graph as edges ``(2, E)``,
           as sparse ``adj_t`` ``(N, N)`` or as a `CSRMatrix` ``(N, N)``, which is taken as it is (already normalised);
           edge weights ``(E,)`` *(optional)*, not negative;
         - output: node points ``(N, out_channels + 1)``.
@@ -58,7 +73,7 @@ class LorentzConv(MeanConv):
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: int | tuple[int, int],
         out_channels: int,
         bias: bool = True,
         *,
@@ -79,36 +94,13 @@ class LorentzConv(MeanConv):
             cached=cached,
             **kwargs,
         )
-        self.lin = LorentzLinear(
-            in_channels,
-            out_channels,
-            bias,
-            time=time,
-            manifold=manifold,
-            activation=activation,
-            dropout=dropout,
-        )
-        self.manifold = self.lin.manifold
+        options: dict[str, Any] = {"time": time, "activation": activation, "dropout": dropout}
+        manifold = as_lorentz(manifold)
+        source, target = pair(in_channels)
+        self.lin = lazy_linear(LorentzLinear, source, out_channels, bias, manifold=manifold, **options)
+        if target is not None:
+            self.lin_dst = lazy_linear(LorentzLinear, target, out_channels, bias, manifold=manifold, **options)
+        self.manifold = manifold
 
-    def reset_parameters(self) -> None:
-        """Draw the weight anew and forget the cached graph."""
-        super().reset_parameters()
-        self.lin.reset_parameters()
-
-    def forward(self, x: Tensor | CSRMatrix, edge_index: Adjacency, edge_weight: Tensor | None = None) -> Tensor:
-        """Map node points ``x``, shape ``(N, in_channels + 1)``, to shape ``(N, out_channels + 1)``."""
-        check_adjacency(edge_index, edge_weight, x.shape[0])
-        h = self.lin(x)
-        if isinstance(edge_index, CSRMatrix):
-            return self._centroid(edge_index.matmul(h))
-        edge_index, edge_weight = self._graph(h, edge_index, edge_weight)
-        # propagate_type: (x: Tensor, edge_weight: OptTensor)
-        total = self.propagate(edge_index, x=h, edge_weight=edge_weight)
-        return self._centroid(total)
-
-    def _centroid(self, total: Tensor) -> Tensor:
-        # Time from space again: a sum of far points rounds off the manifold, and an empty one belongs to the origin.
-        return self.manifold.from_space(self.manifold.normalize(total)[..., 1:])
-
-    def __repr__(self) -> str:
-        return f"{self.__class__.__name__}({self.in_channels}, {self.out_channels})"
+    def _finish(self, total: Tensor) -> Tensor:
+        return lorentz_mean(total, self.manifold)

@@ -70,6 +70,12 @@ class LorentzLinear(nn.Module):
     arXiv:2602.23981. Departures: the weight on the time coordinate starts at zero in ``"recomputed"`` too, so that
     the origin maps to the origin.
 
+    Use: ``"gated"`` to rebuild HyboNet, or where features must stay within a learned radius whatever the weight;
+    ``"recomputed"`` for Hypformer; ``"hyperplane"`` where the same network shall also run in the Poincaré ball.
+
+    Cost: ``(out_channels + 1) * (in_channels + 2) + 1`` parameters; ``N * (out_channels + 1) * (in_channels + 1)``
+    multiply-adds; that is ``"gated"``: ``"recomputed"`` has a row less and no scale, ``"hyperplane"`` one column less.
+
     Args:
         in_channels: Intrinsic dimensions of the input; its points have ``in_channels + 1`` coordinates.
         out_channels: Intrinsic dimensions of the output.

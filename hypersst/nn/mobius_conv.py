@@ -9,11 +9,11 @@ from torch import Tensor
 
 from hypersst.manifolds import Lorentz
 from hypersst.nn.activation import Activation, resolve_activation
-from hypersst.nn.graph_conv import Adjacency, MeanConv, check_adjacency
+from hypersst.nn.graph_conv import MeanConv, Points, pair
+from hypersst.nn.lazy_linear import lazy_linear
 from hypersst.nn.manifold_argument import as_hyperbolic
 from hypersst.nn.mobius_linear import MobiusLinear
 from hypersst.nn.origin import exp0, log0
-from hypersst.nn.sparse import CSRMatrix
 
 __all__ = ["MobiusConv"]
 
@@ -31,8 +31,14 @@ class MobiusConv(MeanConv):
     Source: Chami et al. (2019), *Hyperbolic Graph Convolutional Neural Networks*, eqs. 6–7, 9 and 10, aggregation at
     the origin and without attention, as in the authors' code.
 
+    Use: to rebuild HGCN, or where each layer shall have a curvature of its own.
+
+    Cost: ``out_channels * (in_channels + 1)`` parameters; ``N * out_channels * in_channels`` multiply-adds;
+    ``(E + N) * out_channels`` over edges.
+
     Args:
-        in_channels: Intrinsic dimensions of the input.
+        in_channels: Intrinsic dimensions of the input; -1 to read them off the first one; a pair for sources and
+            targets, see `MeanConv`.
         out_channels: Intrinsic dimensions of the output.
         bias: Learn a Möbius bias.
         manifold: A ball or a Lorentz manifold; a ball of curvature -1 if left out.
@@ -46,8 +52,9 @@ class MobiusConv(MeanConv):
 
     Shapes:
         - input: node points ``(N, in_channels)`` on the ball, ``(N, in_channels + 1)`` on the Lorentz manifold, or a
-          `CSRMatrix` of that shape; the graph as edges ``(2, E)``, as sparse ``adj_t`` ``(N, N)`` or as a
-          `CSRMatrix` ``(N, N)``, which is taken as it is (already normalised); edge weights ``(E,)`` *(optional)*;
+          `CSRMatrix` of that shape, or a pair for sources and targets; the graph as edges ``(2, E)``, as sparse
+          ``adj_t`` ``(N, N)`` or as a `CSRMatrix` ``(N, N)``, which is taken as it is (already normalised); edge
+          weights ``(E,)`` *(optional)*;
         - output: the same with ``out_channels``.
 
     Raises:
@@ -64,7 +71,7 @@ class MobiusConv(MeanConv):
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: int | tuple[int, int],
         out_channels: int,
         bias: bool = True,
         *,
@@ -85,8 +92,12 @@ class MobiusConv(MeanConv):
             cached=cached,
             **kwargs,
         )
-        self.lin = MobiusLinear(in_channels, out_channels, bias, manifold=manifold, dropout=dropout)
-        self.manifold = self.lin.manifold
+        manifold = as_hyperbolic(manifold)
+        source, target = pair(in_channels)
+        self.lin = lazy_linear(MobiusLinear, source, out_channels, bias, manifold=manifold, dropout=dropout)
+        if target is not None:
+            self.lin_dst = lazy_linear(MobiusLinear, target, out_channels, bias, manifold=manifold, dropout=dropout)
+        self.manifold = manifold
         self.out_manifold = self.manifold if out_manifold is None else as_hyperbolic(out_manifold)
         if isinstance(self.manifold, Lorentz) != isinstance(self.out_manifold, Lorentz):
             raise ValueError(
@@ -95,24 +106,8 @@ class MobiusConv(MeanConv):
             )
         self.activation = resolve_activation(activation)
 
-    def reset_parameters(self) -> None:
-        """Draw the weight anew and forget the cached graph."""
-        super().reset_parameters()
-        self.lin.reset_parameters()
+    def _transform(self, x: Points, linear: Any) -> Tensor:
+        return log0(linear(x), self.manifold)
 
-    def forward(self, x: Tensor | CSRMatrix, edge_index: Adjacency, edge_weight: Tensor | None = None) -> Tensor:
-        """Map node points ``x``, shape ``(N, ambient in)``, to shape ``(N, ambient out)``."""
-        check_adjacency(edge_index, edge_weight, x.shape[0])
-        h = log0(self.lin(x), self.manifold)
-        if isinstance(edge_index, CSRMatrix):
-            mean = edge_index.matmul(h)
-        else:
-            edge_index, edge_weight = self._graph(h, edge_index, edge_weight)
-            # propagate_type: (x: Tensor, edge_weight: OptTensor)
-            mean = self.propagate(edge_index, x=h, edge_weight=edge_weight)
-        if self.activation is not None:
-            mean = self.activation(mean)
-        return exp0(mean, self.out_manifold)
-
-    def __repr__(self) -> str:
-        return f"{self.__class__.__name__}({self.in_channels}, {self.out_channels})"
+    def _finish(self, total: Tensor) -> Tensor:
+        return exp0(total if self.activation is None else self.activation(total), self.out_manifold)

@@ -29,6 +29,10 @@ class MobiusLinear(nn.Module):
     Source: Ganea, Bécigneul and Hofmann (2018), *Hyperbolic Neural Networks*; Chami et al. (2019),
     *Hyperbolic Graph Convolutional Neural Networks*, eqs. 6–7, whose dropout is on the weight's entries.
 
+    Use: to rebuild HGCN and other networks that compute in the tangent space at the origin.
+
+    Cost: ``out_channels * (in_channels + 1)`` parameters; ``N * out_channels * in_channels`` multiply-adds.
+
     Args:
         in_channels: Intrinsic dimensions of the input.
         out_channels: Intrinsic dimensions of the output.

@@ -26,6 +26,10 @@ class PoincareLinear(nn.Module):
     :math:`\sqrt c\,v_k > 88`; here it is kept finite and the result
     is projected to the manifold's largest radius.
 
+    Use: as the fully connected layer of networks on the Poincaré ball that shall not pass through a tangent space.
+
+    Cost: ``out_channels * (in_channels + 1)`` parameters; ``N * out_channels * in_channels`` multiply-adds.
+
     Args:
         in_channels: Dimensions of the input.
         out_channels: Dimensions of the output.

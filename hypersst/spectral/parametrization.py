@@ -30,8 +30,9 @@ EXECUTIONS = ("auto", "composed", "factored")
 GRADIENTS = ("enhanced", "plain")
 VECTORS = ("sphere", "ambient")
 
-# Below this many singular values the number of operations costs more than the arithmetic: compose.
-_SMALL = 128
+# Below this many singular values the number of operations costs more than the arithmetic: compose, but for weights
+# with one side so many times as long as the other.
+_SMALL, _SKINNY = 128, 20
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -189,14 +190,18 @@ class Spectral(WeightParametrization):
         (m, n), k = self.shape, self.k
         if k * (m + n) < m * n:  # a truncated weight: two thin products beat one with the whole
             return True
-        if k < _SMALL or not (self.training or torch.is_grad_enabled()):
-            return False  # in evaluation the merged weight is cached
-        # Note [composed or factored]: measured in experiments/benchmarks/linear_step.py. For B rows composing costs
-        # (2k + r)/(3B) of a dense step on top of it; factoring costs a third more than dense for squares and
-        # less than dense from a ratio of sides of about 2.4 on, but small products do not fill the machine.
+        if not (self.training or torch.is_grad_enabled()):
+            return False  # the merged weight is cached
+        # Note [composed or factored]: measured on one CPU core. For B rows composing costs (2k + r)/(3B) of a dense
+        # step on top of it; factoring costs a third more than dense for squares and less than dense from a ratio
+        # of sides of about 2.4 on, but for small k the number of operations decides. Only where the gradient of the
+        # weight is most of the work and few rows of it are needed do factors win there: 16 x 1433, B = 2708 takes
+        # 0.75 of a dense step at r = 1 and 1.03 at r = 4 (composed: 1.09 and 1.14), 16 x 256 the same either way.
+        ratio = max(m, n) / k
+        if k < _SMALL:
+            return ratio >= _SKINNY and 4 * self.rank <= k
         rows = x.numel() // max(n, 1)
-        square = max(m, n) < 2.2 * min(m, n)
-        return not (square and rows >= 2.5 * k)
+        return not (ratio < 2.2 and rows >= 2.5 * k)
 
     def _compose(self, sigma: Tensor, dtype: torch.dtype) -> Tensor:
         self._sync()

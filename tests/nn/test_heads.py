@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-import io
 import math
 
 import geoopt
 import pytest
 import torch
 import torch.nn.functional as F
-from layer_cases import CURVATURES, MANIFOLDS, off_manifold, points, shake
+from layer_cases import CURVATURES, MANIFOLDS, points, shake
 
 from hypersst.manifolds import Lorentz, PoincareBall, lorentz_to_poincare
 from hypersst.nn import (
@@ -79,18 +77,6 @@ def test_prototypes_are_manifold_parameters_about_one_unit_from_the_origin():
     assert 0.8 < float(radius.mean()) < 1.2
 
 
-def test_prototypes_stay_on_the_manifold_through_three_riemannian_steps():
-    head = PrototypeHead(4, 3)
-    optimizer = geoopt.optim.RiemannianAdam(head.parameters(), lr=0.1)
-    x = points(head.manifold, 20, 4, dtype=torch.float32)
-    y = torch.arange(20) % 3
-    for _ in range(3):
-        optimizer.zero_grad()
-        multi_margin_loss(head(x), y).backward()
-        optimizer.step()
-        assert off_manifold(head.prototypes.detach().as_subclass(torch.Tensor), head.manifold) < 1e-6
-
-
 def test_prototype_scores_keep_their_digits_under_autocast():
     head = make_head("prototype")
     x = points(head.manifold, 5, 4, radius=3.0, dtype=torch.float32)
@@ -131,20 +117,12 @@ def test_tangent_head_is_linear_in_the_logarithm(name):
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_heads_have_correct_gradients_shapes_and_states(name):
-    head = make_head(name).double()
-    x = points(head.manifold, 5, 4).requires_grad_()
-    assert head(x).shape == (5, 3)
-    assert head(x[0]).shape == (3,)
-    assert torch.autograd.gradcheck(head, (x,))
-    file = io.BytesIO()
-    torch.save(head.state_dict(), file)
-    file.seek(0)
-    other = copy.deepcopy(head)
-    other.reset_parameters()
-    assert not torch.allclose(other(x), head(x))
-    other.load_state_dict(torch.load(file, weights_only=True))
-    torch.testing.assert_close(other(x), head(x), rtol=0, atol=0)
+def test_heads_are_drawn_anew_and_refuse_wrong_sizes(name):
+    head = make_head(name)
+    x = points(head.manifold, 5, 4, dtype=torch.float32)
+    before = head(x)
+    head.reset_parameters()
+    assert not torch.allclose(head(x), before)
     with pytest.raises(ValueError, match="`x` must have in_channels"):
         head(torch.zeros(2, 9))
     with pytest.raises(ValueError, match="`out_channels` must be at least 1, got 0"):
@@ -152,12 +130,9 @@ def test_heads_have_correct_gradients_shapes_and_states(name):
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_heads_at_the_origin_have_finite_gradients_and_compile(name):
+def test_heads_at_the_origin_have_finite_gradients(name):
     head = make_head(name)
     x = points(head.manifold, 5, 4, radius=0.0, dtype=torch.float32).requires_grad_()
-    torch._dynamo.reset()
-    compiled = torch.compile(head, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(x), head(x))
     head(x).sum().backward()
     assert x.grad.isfinite().all()
 

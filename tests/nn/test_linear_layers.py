@@ -1,33 +1,16 @@
-"""What every hyperbolic linear layer promises, whatever its formula."""
+"""What every hyperbolic linear layer promises beyond the laws of ``test_conformance.py``."""
 
 from __future__ import annotations
-
-import copy
-import io
 
 import geoopt
 import pytest
 import torch
-from layer_cases import CURVATURES, LINEARS, make_linear, manifold_of, off_manifold, points, sparse_features
+from layer_cases import CURVATURES, LINEARS, make_linear, manifold_of, off_manifold, points
 
 from hypersst.manifolds import Lorentz
-from hypersst.nn import CSRMatrix, LiftFeatures, LorentzLinear, MobiusLinear, PoincareLinear
+from hypersst.nn import LorentzLinear, MobiusLinear, PoincareLinear
 
 NAMES = tuple(LINEARS)
-
-
-def ambient(layer) -> int:
-    return layer.in_channels + isinstance(layer.manifold, Lorentz)
-
-
-@pytest.mark.parametrize("batch", [(), (7,), (2, 3)])
-@pytest.mark.parametrize("name", NAMES)
-def test_channels_count_intrinsic_dimensions(name, batch):
-    layer = make_linear(name, 4, 9)
-    extra = isinstance(layer.manifold, Lorentz)
-    x = points(layer.manifold, *batch, 4, dtype=torch.float32)
-    assert x.shape == (*batch, 4 + extra)
-    assert layer(x).shape == (*batch, 9 + extra)
 
 
 @pytest.mark.parametrize("c", CURVATURES)
@@ -42,16 +25,8 @@ def test_outputs_lie_on_the_manifold(name, radius, c):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_batch_equals_a_loop(name):
-    layer = make_linear(name, 4, 5).double()
-    x = points(layer.manifold, 6, 4)
-    torch.testing.assert_close(layer(x), torch.stack([layer(row) for row in x]))
-
-
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("name", NAMES)
-def test_gradients_agree_with_finite_differences(name, bias):
-    layer = make_linear(name, 3, 2, 0.7, bias=bias).double()
+def test_gradients_without_bias_agree_with_finite_differences(name):
+    layer = make_linear(name, 3, 2, 0.7, bias=False).double()
     x = points(layer.manifold, 4, 3).requires_grad_()
     names = [n for n, _ in layer.named_parameters()]
     values = tuple(p.detach().clone().requires_grad_() for p in layer.parameters())
@@ -80,7 +55,7 @@ def test_zero_features_and_zero_bias_give_the_origin(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_points_stay_on_the_manifold_through_three_steps(name):
+def test_three_steps_move_every_parameter_and_bring_points_nearer_to_their_targets(name):
     layer = make_linear(name, 4, 5)
     before = [p.detach().clone() for p in layer.parameters()]
     optimizer = geoopt.optim.RiemannianAdam(layer.parameters(), lr=0.1)
@@ -94,7 +69,6 @@ def test_points_stay_on_the_manifold_through_three_steps(name):
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
-        assert off_manifold(layer(x).detach(), layer.manifold) < 16 * torch.finfo(torch.float32).eps
     assert all(not torch.equal(p, q) for p, q in zip(before, layer.parameters(), strict=True))
     assert losses[-1] < losses[0]
 
@@ -116,77 +90,6 @@ def test_the_weight_is_read_once_per_forward(name):
     layer.__class__ = Counting
     layer(points(layer.manifold, 2, 4, dtype=torch.float32))
     assert reads == 1
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_sparse_points_equal_dense_points(name):
-    layer = make_linear(name, 10, 5, 0.8).double()
-    features = sparse_features()
-    lift = LiftFeatures(manifold=layer.manifold)
-    sparse_weights, dense_weights = (
-        torch.autograd.grad(layer(lift(x)).square().sum(), tuple(layer.parameters()))
-        for x in (CSRMatrix.from_dense(features), features)
-    )
-    torch.testing.assert_close(layer(lift(CSRMatrix.from_dense(features))), layer(lift(features)))
-    torch.testing.assert_close(sparse_weights, dense_weights)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_one_compiled_graph(name):
-    layer = make_linear(name, 4, 5)
-    torch._dynamo.reset()
-    # The tracer is what can break a graph; code generation would only cost time.
-    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    x = points(layer.manifold, 6, 4, dtype=torch.float32)
-    expected = torch.autograd.grad(layer(x).square().sum(), tuple(layer.parameters()))
-    found = torch.autograd.grad(compiled(x).square().sum(), tuple(layer.parameters()))
-    torch.testing.assert_close(compiled(x), layer(x))
-    torch.testing.assert_close(found, expected)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_copies_are_independent_and_equal(name):
-    layer = make_linear(name, 4, 5)
-    x = points(layer.manifold, 6, 4, dtype=torch.float32)
-    twin = copy.deepcopy(layer)
-    torch.testing.assert_close(twin(x), layer(x), rtol=0, atol=0)
-    with torch.no_grad():
-        twin.weight.zero_()
-    assert not torch.equal(twin(x), layer(x))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_state_survives_a_file_that_holds_only_weights(name):
-    layer, other = make_linear(name, 4, 5, 0.5), make_linear(name, 4, 5, 2.0, seed=1)
-    file = io.BytesIO()
-    torch.save(layer.state_dict(), file)
-    file.seek(0)
-    other.load_state_dict(torch.load(file, weights_only=True))
-    x = points(layer.manifold, 6, 4, dtype=torch.float32)
-    torch.testing.assert_close(other(x), layer(x), rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_double_casts_curvature_and_result(name):
-    layer = make_linear(name, 4, 5, 0.3)
-    x = points(layer.manifold, 6, 4, dtype=torch.float32)
-    single = layer(x)
-    layer.double()
-    assert layer.manifold.c.dtype == torch.float64
-    assert layer(x.double()).dtype == torch.float64
-    torch.testing.assert_close(layer(x.double()).float(), single, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_autocast_keeps_points_on_the_manifold_in_float32(name):
-    layer = make_linear(name, 4, 5)
-    x = points(layer.manifold, 6, 4, dtype=torch.float32)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        y = layer(x)
-    assert y.dtype == torch.float32
-    assert off_manifold(y.detach(), layer.manifold) < 16 * torch.finfo(torch.float32).eps
-    # The product itself may run in bfloat16, which has 8 bits.
-    torch.testing.assert_close(y, layer(x), rtol=0.1, atol=0.1)
 
 
 @pytest.mark.parametrize("name", NAMES)

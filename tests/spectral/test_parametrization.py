@@ -108,22 +108,26 @@ def test_a_second_parametrization_sees_the_weight_of_the_first(execution):
 
 
 @pytest.mark.parametrize(
-    ("shape", "rows", "factored"),
+    ("shape", "rows", "rank", "factored"),
     [
-        ((16, 1433), 2708, False),  # fewer than 128 singular values
-        ((127, 1000), 10, False),
-        ((128, 1000), 10, True),  # long sides
-        ((128, 1000), 10**5, True),
-        ((200, 200), 500, False),  # square and at least 2.5 k rows
-        ((200, 200), 499, True),
-        ((200, 430), 10**5, False),  # a ratio of sides below 2.2
-        ((200, 450), 10**5, True),
+        ((16, 16), 2708, 1, False),  # fewer than 128 singular values
+        ((127, 1000), 10, 1, False),
+        ((16, 1433), 2708, 1, True),  # but very long sides and few vectors
+        ((1433, 16), 2708, 4, True),
+        ((16, 1433), 2708, 5, False),
+        ((16, 300), 2708, 1, False),
+        ((128, 1000), 10, 1, True),  # long sides
+        ((128, 1000), 10**5, 1, True),
+        ((200, 200), 500, 1, False),  # square and at least 2.5 k rows
+        ((200, 200), 499, 1, True),
+        ((200, 430), 10**5, 1, False),  # a ratio of sides below 2.2
+        ((200, 450), 10**5, 1, True),
     ],
 )
-def test_auto_takes_the_execution_that_was_measured_faster(shape, rows, factored):
-    parametrization = spectral_of(spectral(nn.Linear(shape[1], shape[0]), rank=1))
+def test_auto_takes_the_execution_that_was_measured_faster(shape, rows, rank, factored):
+    parametrization = spectral_of(spectral(nn.Linear(shape[1], shape[0]), rank=rank))
     assert parametrization.prefers_factors(torch.empty(rows, shape[1], device="meta")) == factored
-    assert parametrization.prefers_factors(torch.empty(5, rows // 5 or 1, shape[1], device="meta")) in (factored, True)
+    assert parametrization.prefers_factors(torch.empty(1, rows, 1, shape[1], device="meta")) == factored
     with torch.no_grad():
         assert parametrization.prefers_factors(torch.empty(rows, shape[1], device="meta")) == factored
         parametrization.eval()

@@ -1,0 +1,34 @@
+"""Elementwise functions of Poincaré coordinates, on either model of hyperbolic space."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from hypersst.manifolds import Lorentz, PoincareBall, lorentz_to_poincare, poincare_to_lorentz
+from hypersst.nn.activation import Activation
+
+__all__ = ["ball_activation"]
+
+
+def ball_activation(x: Tensor, function: Activation | None, manifold: Lorentz | PoincareBall) -> Tensor:
+    r"""Apply an elementwise function to the coordinates of the ball.
+
+    A function with :math:`|\sigma(t)| \le |t|` (ReLU, tanh, ELU, …) shortens vectors, so the ball is mapped into
+    itself; of any other the result is projected. Lorentz points go to the ball of the same curvature and back.
+
+    Source: Liu, Nickel and Kiela (2019), *Hyperbolic Graph Neural Networks*.
+
+    Args:
+        x: Points, shape ``(*, ambient)``.
+        function: The function; ``None`` changes nothing.
+        manifold: Where the points lie.
+
+    Returns:
+        Points, the same shape.
+    """
+    if function is None:
+        return x
+    if not isinstance(manifold, Lorentz):
+        return manifold.projx(function(x))
+    c = manifold.c
+    return manifold.projx(poincare_to_lorentz(function(lorentz_to_poincare(x, c)), c))

@@ -1,0 +1,57 @@
+"""Parameters that stay on their manifold when a module is moved or loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import geoopt
+import torch
+from torch import Tensor, nn
+
+__all__ = ["ManifoldModule"]
+
+
+class ManifoldModule(nn.Module):
+    """Base of modules that own a `geoopt.ManifoldParameter`.
+
+    torch makes a plain `torch.nn.Parameter` in place of the old one where it cannot fill that: on ``to("meta")``,
+    ``to_empty`` and ``load_state_dict(assign=True)``. geoopt's optimizers would then take Euclidean steps and say
+    nothing. Here the new parameter gets the class and the manifold of the one that it replaces; whatever torch fills in
+    place is left alone.
+
+    Example:
+        >>> from hypersst.nn import PrototypeHead
+        >>> head = PrototypeHead(2, 3).to("meta")
+        >>> _ = head.load_state_dict(PrototypeHead(2, 3).state_dict(), assign=True)
+        >>> head.prototypes.manifold is head.manifold
+        True
+    """
+
+    @contextmanager
+    def _manifolds_kept(self) -> Iterator[None]:
+        before = {n: p.manifold for n, p in self._parameters.items() if isinstance(p, geoopt.ManifoldParameter)}
+        try:
+            yield
+        finally:
+            # Also after an error: a strict load raises when the parameters are replaced already.
+            for name, manifold in before.items():
+                parameter = self._parameters[name]
+                if parameter is not None and not isinstance(parameter, geoopt.ManifoldParameter):
+                    self._parameters[name] = _on_manifold(parameter, manifold)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ManifoldModule:
+        with self._manifolds_kept():
+            return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        with self._manifolds_kept():
+            super()._load_from_state_dict(*args, **kwargs)
+
+
+def _on_manifold(parameter: nn.Parameter, manifold: geoopt.Manifold) -> geoopt.ManifoldParameter:
+    # Not geoopt's constructor: it looks at the values, which a parameter on the meta device does not have.
+    found = torch.Tensor._make_subclass(geoopt.ManifoldParameter, parameter.data, parameter.requires_grad)
+    found.manifold = manifold
+    return found
