@@ -12,7 +12,6 @@ from hypersst.spectral import (
     SSTSampler,
     merge,
     param_groups,
-    spectral,
     spectralize,
     truncate,
 )
@@ -27,7 +26,6 @@ __all__ = [
     "__version__",
     "merge",
     "param_groups",
-    "spectral",
     "spectralize",
     "truncate",
 ]

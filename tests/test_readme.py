@@ -34,12 +34,14 @@ def test_it_opens_with_the_two_commands() -> None:
 
 
 def test_training_commands_have_settings_that_exist() -> None:
-    lines = [line.split("#")[0] for line in README.splitlines() if line.startswith(("hypersst train", "hypersst info"))]
+    starts = ("hypersst train ", "hypersst info ")
+    lines = [line.split("#")[0] for line in README.splitlines() if line.startswith(starts)]
     assert len(lines) >= 4
     for line in lines:
         _, _, *arguments = shlex.split(line)
         if "--resume" in arguments:
-            del arguments[arguments.index("--resume") :][:2]
+            at = arguments.index("--resume")
+            del arguments[at : at + 2]
         tyro.cli(Settings, args=arguments).resolve()
 
 

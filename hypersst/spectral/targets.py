@@ -142,8 +142,8 @@ def find_targets(model: nn.Module, include: Patterns = ALL_LINEAR, exclude: Patt
         The targets, in the order of ``model.named_modules()``; never empty.
 
     Raises:
-        ValueError: If nothing is selected, a selected weight is tied to another one, not initialised yet (lazy), or
-            replaced already.
+        ValueError: If nothing is selected, ``exclude`` matches nothing, or a selected weight is tied to another one,
+            not initialised yet (lazy), or replaced already.
     """
     chosen = plain_targets(model, include, exclude)
     # "all-linear" means the weights that are left; a name means that very weight.
@@ -161,5 +161,7 @@ def find_targets(model: nn.Module, include: Patterns = ALL_LINEAR, exclude: Patt
         left_out = f" after `exclude` {exclude!r}" if plain_targets(model, include, None) else ""
         owner = type(model).__name__
         raise ValueError(f"`include` must select a weight of {owner}, but {include!r} selects none{left_out}: {hint}.")
+    if exclude is not None and not any(matches(exclude, t) for t in (*_candidates(model), *_replaced(model))):
+        raise ValueError(f"`exclude` must name a weight of {type(model).__name__}, but {exclude!r} matches none.")
     check_targets(model, chosen)
     return chosen

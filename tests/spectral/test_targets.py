@@ -302,3 +302,10 @@ def test_merging_leaves_other_parametrizations_alone():
     hypersst.merge(model)
     assert nn.utils.parametrize.is_parametrized(model[0])
     assert not nn.utils.parametrize.is_parametrized(model[1])
+
+
+def test_an_exclusion_that_matches_nothing_is_refused():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match=r"`exclude` must name a weight of Sequential, but \['2'\] matches none"):
+        find_targets(model, exclude=["2"])
+    assert [t.name for t in find_targets(model, exclude=["1"])] == ["0"]
