@@ -11,25 +11,31 @@ from hypersst.datasets.files import DataFile, cache_dir
 from hypersst.datasets.graph import Graph, validate
 from hypersst.datasets.graph_task import GraphTask
 from hypersst.datasets.non_edges import NonEdges
+from hypersst.datasets.non_neighbours import NonNeighbours
 from hypersst.datasets.own_graphs import from_edges, from_networkx
 from hypersst.datasets.registry import DATASETS, Dataset, load
 from hypersst.datasets.splits import SPLITS, TASKS, hgcn_nodes, split_edges, split_graph, stratified_nodes
+from hypersst.datasets.wordnet import HIERARCHIES, Hierarchy, load_hierarchy
 
 __all__ = [
     "DATASETS",
+    "HIERARCHIES",
     "SPLITS",
     "TASKS",
     "DataFile",
     "Dataset",
     "Graph",
     "GraphTask",
+    "Hierarchy",
     "NonEdges",
+    "NonNeighbours",
     "cache_dir",
     "disease_tree",
     "from_edges",
     "from_networkx",
     "hgcn_nodes",
     "load",
+    "load_hierarchy",
     "split_edges",
     "split_graph",
     "stratified_nodes",

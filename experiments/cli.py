@@ -19,6 +19,7 @@ from hypersst.datasets import load
 from hypersst.errors import NonFiniteError
 from hypersst.experiments import grids
 from hypersst.experiments.bench import missing, recorded, run_grid
+from hypersst.experiments.embedding import embed_command
 from hypersst.experiments.interrupts import InterruptedRun
 from hypersst.experiments.records import Record, device_name, versions, write_record
 from hypersst.experiments.report import markdown_table
@@ -52,7 +53,7 @@ def train(
     output: Path | None = None,
     resume: Path | None = None,
 ) -> int:
-    """Train a graph network, print its test scores, and write a JSON record and a checkpoint.
+    """Train a graph network (or embed a hierarchy), print its scores, and write a JSON record and a checkpoint.
 
     Args:
         settings: What to train.
@@ -61,6 +62,8 @@ def train(
         output: Folder of the run; runs/NAME by default, NAME made of the settings.
         resume: Checkpoint to continue; give the same settings as before.
     """
+    if settings.task == "embed":
+        return embed_command(settings, data_dir=data_dir, device=device, output=output, resume=resume)
     folder = output or Path("runs") / settings.run_name
     console = Console(stderr=True)
     columns = (

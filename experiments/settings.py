@@ -25,8 +25,8 @@ class Settings:
 
     Args:
         dataset: Name of a data set.
-        task: nc (node classification) or lp (link prediction).
-        model: hybonet, hgcn, gcn, mlp, or another of `hypersst.models.MODELS`.
+        task: nc (node classification), lp (link prediction), or embed for a hierarchy such as mammals.
+        model: hybonet, hgcn, gcn, mlp, or another of `hypersst.models.MODELS`; for embed lorentz or ball.
         method: full, sst, lora or relora.
         rank: Rank of sst, lora and relora: an integer, or a share of the full rank in (0, 1].
         seed: Seed of initialisation, dropout, negative edges and draws.
