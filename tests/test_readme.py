@@ -8,7 +8,7 @@ import pytest
 import tyro
 
 from hypersst.experiments.bench import missing, recorded
-from hypersst.experiments.benchmarks import linear_step
+from hypersst.experiments.benchmarks import linear_step, optimizer_step
 from hypersst.experiments.grids import grid
 from hypersst.experiments.report import markdown_table
 from hypersst.experiments.settings import Settings
@@ -18,9 +18,12 @@ README = (ROOT / "README.md").read_text()
 RESULTS = ROOT / "experiments" / "results"
 
 
-def _table(name: str) -> str:
-    found = re.search(rf"<!-- table: {name} -->\n(.*?)\n<!-- end -->", README, re.DOTALL)
-    assert found, f"README has no table {name}"
+DECISIONS = (ROOT / "docs" / "decisions.md").read_text()
+
+
+def _table(name: str, page: str = README) -> str:
+    found = re.search(rf"<!-- table: {name} -->\n(.*?)\n<!-- end -->", page, re.DOTALL)
+    assert found, f"there is no table {name}"
     return found[1]
 
 
@@ -53,3 +56,8 @@ def test_the_table_of_cora_is_made_of_the_records() -> None:
 
 def test_the_table_of_step_times_is_made_of_the_record() -> None:
     assert _table("linear_step") == linear_step.markdown_table(RESULTS / "linear_step.json")
+
+
+def test_the_table_of_optimizer_steps_is_made_of_the_record() -> None:
+    table = optimizer_step.markdown_table(RESULTS / "optimizer_step.json")
+    assert _table("optimizer_step", DECISIONS) == table

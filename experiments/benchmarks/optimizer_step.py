@@ -183,9 +183,18 @@ def markdown_table(path: Path) -> str:
 def main(args: list[str] | None = None) -> None:
     """Read the settings from the command line, measure, and print the table."""
     record = run(tyro.cli(Settings, args=args, description=__doc__))
-    table = Table("parameters", "ours", "geoopt", "ratio", "all geoopt", "ratio", "target", caption="times in ms")
+    table = Table(
+        "parameters",
+        "ours",
+        "geoopt",
+        "ratio",
+        "all geoopt",
+        "ratio",
+        "target",
+        caption="times in ms, ratios as median and quartiles",
+    )
     for case in record["cases"]:
-        ratios = [f"{case[side]['ratio']:.1f} ({case[side]['low']:.1f}-{case[side]['high']:.1f})" for side in _SIDES]
+        ratios = ["{ratio:.1f}\n{low:.1f}-{high:.1f}".format(**case[side]) for side in _SIDES]
         times = [f"{case['ms'][name]:.2f}" for name in ("ours", *_SIDES)]
         table.add_row(
             str(case["parameters"]), times[0], times[1], ratios[0], times[2], ratios[1], f"{case['target']:.0f}"

@@ -81,5 +81,13 @@ class Plan:
 
 
 def _settings(group: dict[str, Any], moments: dict[str, bool]) -> tuple[Hashable, ...]:
-    """What of a group decides on batches."""
-    return (group["foreach"] is not False, group["capturable"], id(group.get("manifold")), *moments)
+    """What of a group decides on batches, or on whether its options go together."""
+    return (
+        group["foreach"] is not False,
+        group["capturable"],
+        id(group.get("manifold")),
+        bool(group["weight_decay"]),
+        group["stabilize"],
+        group["unit"],
+        *moments,
+    )

@@ -184,7 +184,8 @@ class RiemannianAdam(RiemannianOptimizer):
                 maximize=group["maximize"],
             )
             # The kernel does not, and caches of whoever reads the parameters ask.
-            torch.autograd.graph.increment_version([batch.params[i] for i in numbers])
+            for i in numbers:
+                torch.autograd.graph.increment_version(batch.params[i])
 
     def _step_one(self, group: dict[str, Any], batch: PlainBatch, i: int, grad: Tensor, count: int | Tensor) -> None:
         """Step a plain parameter that torch's kernel does not take."""

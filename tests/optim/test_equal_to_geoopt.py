@@ -166,6 +166,39 @@ def test_product_and_scaled_manifolds_make_the_steps_of_geoopt():
     assert_close(mine, others)
 
 
+class _Grid(geoopt.Euclidean):
+    """Flat space whose projections nobody overlooks, and no step makes by itself."""
+
+    def projx(self, x):
+        return (8 * x).round() / 8
+
+    def proju(self, x, u):
+        return 0.5 * u
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+def test_projections_come_every_so_many_steps_as_in_geoopt(kind):
+    grid = _Grid()
+    mine, others = parameters("flat", manifold=grid), parameters("flat", manifold=grid)
+    if kind == "adam":
+        ours, theirs = (
+            o(p, lr=0.05, stabilize=3) for o, p in ((RiemannianAdam, mine), (geoopt.optim.RiemannianAdam, others))
+        )
+    else:
+        ours, theirs = (
+            RiemannianSGD(mine, 0.02, 0.9, stabilize=3),
+            geoopt.optim.RiemannianSGD(others, 0.02, 0.9, stabilize=3),
+        )
+        begin_momentum(ours, mine, theirs, others)
+    for step in range(7):
+        run(ours, mine, range(step, step + 1))
+        run(theirs, others, range(step, step + 1))
+        assert_close(mine, others)
+        assert_equal_states(ours, mine, theirs, others)
+        on_grid = all(torch.equal(grid.projx(p), p) for p in values(mine))
+        assert on_grid == (step in (2, 5))
+
+
 @pytest.mark.parametrize("name", ["sphere", "lorentz", "ball", "stiefel"])
 def test_points_of_equal_manifolds_move_in_one_call_per_shape(name, monkeypatch):
     mine = parameters(name)  # five points in three shapes, each with a manifold object of its own

@@ -156,6 +156,23 @@ def test_elements_of_the_group_are_elements_of_param_groups():
     assert_close(list(converted.parameters()), list(named.parameters()))
 
 
+@pytest.mark.parametrize("kind", MANIFOLDS)
+def test_the_first_gradient_of_a_parameter_is_not_dampened(kind):
+    mine, others = twins(parameters(kind))
+    dampened, plain = RiemannianSGD(mine, 0.02, 0.9, dampening=0.5), RiemannianSGD(others, 0.02, 0.9)
+    for params, optimizer in ((mine, dampened), (others, plain)):
+        give_gradients(params, 0)
+        params[2].grad = None
+        optimizer.step()
+    assert_close(mine, others)
+    # In the second step only the third begins, which shares a shape with the first.
+    run(dampened, mine, range(1, 2))
+    run(plain, others, range(1, 2))
+    assert_close(mine[2:3], others[2:3])
+    rest = [(p, q) for i, (p, q) in enumerate(zip(values(mine), values(others), strict=True)) if i != 2]
+    assert all((p - q).abs().max() > 1e-3 for p, q in rest)
+
+
 @pytest.mark.parametrize("name", ["adam", "momentum"])
 @pytest.mark.parametrize("kind", POINTS)
 def test_stabilizing_brings_points_and_momentum_back(kind, name):
@@ -237,6 +254,7 @@ def test_weight_decay_of_points_is_refused_also_when_it_comes_later(kind):
     with pytest.raises(ValueError, match=message):
         kind([{"params": plain, "manifold": geoopt.Sphere()}], weight_decay=0.1)
     optimizer = kind(params)
+    run(optimizer, params, 1)
     optimizer.param_groups[0]["weight_decay"] = 0.1
     with pytest.raises(ValueError, match=message):
         run(optimizer, params, 1)

@@ -166,6 +166,18 @@ def test_parameters_and_groups_that_come_later_are_stepped():
     assert_close(params, others)
 
 
+def test_a_parameter_that_takes_the_place_of_another_is_stepped_in_its_place():
+    params = parameters("sphere", shapes=[(4, 3)] * 3)
+    optimizer = RiemannianAdam(params[:2], lr=0.05)
+    run(optimizer, params, 2)
+    before = values(params)
+    optimizer.param_groups[0]["params"][1] = params[2]
+    run(optimizer, params, range(2, 3))
+    assert_equal(params[1:2], before[1:2])
+    assert optimizer.state[params[2]]["step"] == 1
+    assert not torch.equal(values(params)[2], before[2])
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_without_gradients_nothing_moves_and_nothing_is_remembered(name):
     params = mixture()
