@@ -6,11 +6,11 @@ from pathlib import Path
 import geoopt
 import pytest
 import torch
-from conformance import CASES
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch_geometric.nn import MessagePassing
 
+from hypersst.experiments.conformance import CASES
 from hypersst.experiments.layer_docs import LayerDocsSettings, describe, layers, main, report
 
 PAGE = Path(__file__).parents[2] / "docs" / "layers.md"

@@ -5,8 +5,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hypersst.experiments.conformance.points import off_manifold, points, shake, small_graph
 from hypersst.manifolds import Lorentz, PoincareBall
 from hypersst.nn import LorentzLinear, MobiusLinear, PoincareLinear
+
+__all__ = [
+    "CURVATURES",
+    "LINEARS",
+    "MANIFOLDS",
+    "make_linear",
+    "manifold_of",
+    "off_manifold",
+    "points",
+    "shake",
+    "small_graph",
+    "sparse_adjacency",
+    "sparse_features",
+]
 
 CURVATURES = (0.25, 1.0, 2.5)  # exact in float32, so a cast layer has the same
 MANIFOLDS = {"ball": PoincareBall, "lorentz": Lorentz}
@@ -33,36 +48,6 @@ def make_linear(name: str, fan_in: int, fan_out: int, c: float = 1.0, seed: int 
     return layer
 
 
-@torch.no_grad()
-def shake(module: nn.Module, size: float = 0.1) -> None:
-    """Move every Euclidean parameter, so that none sits at a special value such as zero."""
-    for parameter in module.parameters():
-        if not hasattr(parameter, "manifold"):
-            parameter.add_(size * torch.randn_like(parameter))
-
-
-def points(
-    manifold: Lorentz | PoincareBall, *shape: int, radius: float = 1.0, dtype=torch.float64, seed: int = 0
-) -> Tensor:
-    """Random points about ``radius / sqrt(c)`` from the origin; ``shape`` ends in the intrinsic dimension."""
-    generator = torch.Generator().manual_seed(seed)
-    v = torch.randn(*shape, generator=generator, dtype=dtype)
-    v = radius * v / v.norm(dim=-1, keepdim=True) / float(manifold.c) ** 0.5
-    with torch.no_grad():
-        if isinstance(manifold, Lorentz):
-            return manifold.expmap0_space(v)
-        return manifold.expmap0(0.5 * v)  # the ball's map doubles lengths
-
-
-def off_manifold(x: Tensor, manifold: Lorentz | PoincareBall) -> float:
-    """How far rows are from the manifold: relative error of time, or excess of the norm over the ball's."""
-    x, c = x.detach(), manifold.c.item()
-    if isinstance(manifold, Lorentz):
-        time = (1 / c + x[..., 1:].double().square().sum(-1)).sqrt()
-        return float((x[..., 0].double() / time - 1).abs().max())
-    return float((x.double().norm(dim=-1) * c**0.5 - 1).clamp_min(0).max() + (x.norm(dim=-1) * c**0.5 == 1).sum())
-
-
 def sparse_features(rows: int = 6, columns: int = 10, dtype=torch.float64, seed: int = 0) -> Tensor:
     """Dense matrix, three quarters zeros, with one row of nothing but zeros."""
     generator = torch.Generator().manual_seed(seed)
@@ -70,11 +55,6 @@ def sparse_features(rows: int = 6, columns: int = 10, dtype=torch.float64, seed:
     x = x * (torch.rand(rows, columns, generator=generator, dtype=dtype) < 0.25)
     x[1] = 0.0
     return x
-
-
-def small_graph() -> tuple[Tensor, int]:
-    """Directed edges on six nodes, different numbers in and out, node 5 alone."""
-    return torch.tensor([[0, 1, 2, 3, 4, 0, 0, 3], [1, 2, 0, 1, 3, 3, 4, 4]]), 6
 
 
 def sparse_adjacency(edge_index: Tensor, values: Tensor, num_nodes: int, layout=torch.sparse_csr) -> Tensor:
