@@ -16,6 +16,29 @@ _LOG_C_LIMIT = 18.0
 _DEFAULT_CAP = {torch.float32: 7.0, torch.float64: 15.0}
 
 
+def as_number(value: float | Tensor) -> tuple[Tensor, float | None]:
+    """Read an argument that must be one real number, also where tensors are made on the meta device.
+
+    Args:
+        value: The argument, a number or a tensor of one element.
+
+    Returns:
+        A tensor with no axes, of the default type unless it had a floating one; and the number, None if it is not one.
+    """
+    if not isinstance(value, Tensor):
+        return torch.tensor(value, dtype=torch.get_default_dtype()), float(value)
+    found = value.detach().clone()
+    if found.numel() != 1 or found.is_complex():
+        return found, None
+    found = found.reshape(())
+    return found if found.is_floating_point() else found.to(torch.get_default_dtype()), float(found)
+
+
+def shown(value: Tensor) -> str:
+    """A number for a ``repr``; on the meta device there is none."""
+    return "?" if value.is_meta else f"{float(value.detach()):g}"
+
+
 class Curvature(nn.Module):
     r"""Mixin that holds a positive number c, the sectional curvature being −c.
 
@@ -33,19 +56,16 @@ class Curvature(nn.Module):
 
     def _init_curvature(self, c: float | Tensor, learnable: bool, max_radius: float | None) -> None:
         """Check and register the curvature on a module whose ``nn.Module.__init__`` has run."""
-        value = torch.as_tensor(c).detach().clone()
-        if value.numel() != 1 or value.is_complex() or not 0 < float(value) < math.inf:
+        value, number = as_number(c)
+        if number is None or not 0 < number < math.inf:
             raise ValueError(f"`c` must be one positive finite number (the sectional curvature is -c), got {c}.")
-        if not value.is_floating_point():
-            value = value.to(torch.get_default_dtype())
-        value = value.reshape(())
         if max_radius is not None and not 0 < max_radius < math.inf:
             raise ValueError(f"`max_radius` must be a positive finite number or None, got {max_radius}.")
         self.max_radius = max_radius
         if not learnable:
             self.register_buffer("fixed_c", value)
             return
-        if abs(math.log(float(value))) > _LOG_C_LIMIT:
+        if abs(math.log(number)) > _LOG_C_LIMIT:
             raise ValueError(
                 f"`c` must be within exp(±{_LOG_C_LIMIT:g}) to be learnable, got {c}; rescale the distances instead."
             )
@@ -71,7 +91,7 @@ class Curvature(nn.Module):
 
     def extra_repr(self) -> str:
         """Say the curvature parameter, and what differs from the defaults."""
-        parts = [f"c={float(self.c.detach()):g}"]
+        parts = [f"c={shown(self.c)}"]
         if self.learnable:
             parts.append("learnable=True")
         if self.max_radius is not None:

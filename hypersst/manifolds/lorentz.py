@@ -159,9 +159,9 @@ class Lorentz(Curvature, geoopt.Lorentz):
 
     def expmap0(self, u: Tensor, *, project: bool = True, dim: int = -1) -> Tensor:
         """Exponential map at the origin of an ambient tangent vector ``(*, d + 1)``, whose time is zero."""
-        v = lorentz_math.space_part(full(u), dim=dim)
-        cap = self._cap(v.dtype) if project else None
-        return lorentz_math.expmap0(v, self.c, cap=cap, dim=dim)
+        u = full(u)
+        cap = self._cap(u.dtype) if project else None
+        return lorentz_math.expmap0(u, self.c, cap=cap, ambient=True, dim=dim)
 
     def expmap0_space(self, v: Tensor, *, project: bool = True, dim: int = -1) -> Tensor:
         """Exponential map at the origin of a tangent vector in its d intrinsic coordinates."""
@@ -175,8 +175,7 @@ class Lorentz(Curvature, geoopt.Lorentz):
 
     def logmap0(self, y: Tensor, *, dim: int = -1) -> Tensor:
         """Logarithm at the origin as an ambient vector ``(*, d + 1)`` with zero time."""
-        space = lorentz_math.logmap0(full(y), self.c, dim=dim)
-        return torch.cat((torch.zeros_like(space.narrow(dim, 0, 1)), space), dim=dim)
+        return lorentz_math.logmap0(full(y), self.c, ambient=True, dim=dim)
 
     def logmap0_space(self, x: Tensor, *, dim: int = -1) -> Tensor:
         """Logarithm at the origin in its d intrinsic coordinates."""

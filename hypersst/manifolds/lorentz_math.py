@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from hypersst.manifolds.chord import squared_chord
-from hypersst.manifolds.stable import asinhc, dot, log_ratio, norm, sqrt0
+from hypersst.manifolds.radial import radial
+from hypersst.manifolds.stable import asinh, dot, log_ratio, norm, sqrt0
 
 
 def time_part(x: Tensor, *, dim: int = -1) -> Tensor:
@@ -66,41 +67,42 @@ def tangent_from_space(x: Tensor, space: Tensor, *, dim: int = -1) -> Tensor:
     return torch.cat((time, space), dim=dim)
 
 
-def expmap0(v: Tensor, c: Tensor, *, cap: float | Tensor | None = None, dim: int = -1) -> Tensor:
+def expmap0(v: Tensor, c: Tensor, *, cap: float | Tensor | None = None, ambient: bool = False, dim: int = -1) -> Tensor:
     r"""Send a tangent vector at the origin onto the hyperboloid.
 
     With :math:`r = \sqrt{c}\,\lVert v\rVert` the image is
-    :math:`\bigl(\cosh r / \sqrt{c},\; \tfrac{\sinh r}{r}\, v\bigr)`.
+    :math:`\bigl(\cosh r / \sqrt{c},\; \tfrac{\sinh r}{r}\, v\bigr)`. Its time is what the space part asks for up to
+    rounding, as both come from the same rounded r.
 
     Args:
         v: Space part of the tangent vector, shape ``(*, d)``; its time part is zero.
         c: Positive curvature parameter.
         cap: Longer vectors are shortened to ``r = cap``.
+        ambient: Whether ``v`` has its time part in front, shape ``(*, d + 1)``; it is not read.
         dim: Axis of the coordinates.
 
     Returns:
         Points, shape ``(*, d + 1)``.
     """
     sqrt_c = c.sqrt()
-    r = (sqrt_c * norm(v, dim=dim)).clamp_min(torch.finfo(v.dtype).eps)
-    capped = r if cap is None else r.clamp_max(cap)
-    # cosh r is the time that the space part asks for up to rounding, as both come from the same rounded r.
-    return torch.cat((capped.cosh() / sqrt_c, capped.sinh() / r * v), dim=dim)
+    if isinstance(cap, Tensor):
+        v, cap = v * (cap / (sqrt_c * norm(space_part(v, dim=dim) if ambient else v, dim=dim)).clamp_min(cap)), None
+    return radial(v, sqrt_c, "sinh", cap=cap, time_in=ambient, time_out=True, dim=dim)
 
 
-def logmap0(x: Tensor, c: Tensor, *, dim: int = -1) -> Tensor:
+def logmap0(x: Tensor, c: Tensor, *, ambient: bool = False, dim: int = -1) -> Tensor:
     r"""Space part of the tangent vector at the origin that points to x, :math:`\tfrac{\operatorname{asinh} a}{a}\,x_s`.
 
-    Here :math:`a = \sqrt c\,\lVert x_s\rVert`; the time part of the vector is zero. The inverse of :func:`expmap0`.
+    Here :math:`a = \sqrt c\,\lVert x_s\rVert`; the time part of the vector is zero, and stands in front of the result,
+    shape ``(*, d + 1)``, if ``ambient``. The inverse of :func:`expmap0`.
     """
-    space = space_part(x, dim=dim)
-    return asinhc(c.sqrt() * norm(space, dim=dim)) * space
+    return radial(x, c.sqrt(), "asinh", time_in=True, time_out=ambient, dim=dim)
 
 
 def dist0(x: Tensor, c: Tensor, *, dim: int = -1, keepdim: bool = False) -> Tensor:
     r"""Distance from the origin, :math:`\operatorname{asinh}(\sqrt c\,\lVert x_s\rVert)/\sqrt c`."""
     sqrt_c = c.sqrt()
-    return (sqrt_c * norm(space_part(x, dim=dim), dim=dim, keepdim=keepdim)).asinh() / sqrt_c
+    return asinh(sqrt_c * norm(space_part(x, dim=dim), dim=dim, keepdim=keepdim)) / sqrt_c
 
 
 def sqdist(x: Tensor, y: Tensor, c: Tensor, *, dim: int = -1, keepdim: bool = False) -> Tensor:
@@ -121,7 +123,7 @@ def dist(x: Tensor, y: Tensor, c: Tensor, *, dim: int = -1, keepdim: bool = Fals
     The gradient where x = y is defined as zero.
     """
     sqrt_c = c.sqrt()
-    return 2 / sqrt_c * (0.5 * sqrt_c * sqrt0(sqdist(x, y, c, dim=dim, keepdim=keepdim))).asinh()
+    return 2 / sqrt_c * asinh(0.5 * sqrt_c * sqrt0(sqdist(x, y, c, dim=dim, keepdim=keepdim)))
 
 
 def to_rest_frame(x: Tensor, v: Tensor, c: Tensor, *, dim: int = -1) -> Tensor:

@@ -13,7 +13,8 @@ With s = x + y, α = 1 − c|x|² and β = 1 − c|y|², expanding the products 
 
 The usual denominator 1 + 2c x·y + c²|x|²|y|² is about α² for y ≈ −x near the border and loses all digits there;
 the new one is a sum of positive terms. Everything below follows from it: |x ⊕ y|² = |s|²/(c|s|² + αβ), so the
-distance is 2/√c · asinh(√c|x − y|/√(αβ)), and logarithm, transport and hyperplane distances need no artanh near one.
+distance is 2/√c · asinh(√c|x − y|/√(αβ)), see `half_chord`, and logarithm, transport and hyperplane distances need
+no artanh near one.
 """
 
 import math
@@ -22,9 +23,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from hypersst.manifolds.half_chord import half_chord
 from hypersst.manifolds.isometry import poincare_to_lorentz
 from hypersst.manifolds.lorentz_math import space_part, time_part, weighted_sum
-from hypersst.manifolds.stable import artanhc, dot, log_ratio, norm, tanhc
+from hypersst.manifolds.radial import radial
+from hypersst.manifolds.stable import asinh, dot, log_ratio, norm
 
 
 def conformal_gap(x: Tensor, c: Tensor, *, dim: int = -1, keepdim: bool = True) -> Tensor:
@@ -40,16 +43,15 @@ def project(x: Tensor, c: Tensor, *, cap: float | Tensor, dim: int = -1) -> Tens
 
 def expmap0(u: Tensor, c: Tensor, *, cap: float | Tensor | None = None, dim: int = -1) -> Tensor:
     r"""Send a tangent vector at the origin to :math:`\tfrac{\tanh r}{r}\,u` with :math:`r = \sqrt c\,|u|`."""
-    r = c.sqrt() * norm(u, dim=dim)
-    if cap is None:
-        return tanhc(r) * u
-    r = r.clamp_min(torch.finfo(r.dtype).eps)
-    return r.clamp_max(0.5 * cap).tanh() / r * u
+    sqrt_c = c.sqrt()
+    if isinstance(cap, Tensor):
+        u, cap = u * (0.5 * cap / (sqrt_c * norm(u, dim=dim)).clamp_min(0.5 * cap)), None
+    return radial(u, sqrt_c, "tanh", cap=None if cap is None else 0.5 * cap, dim=dim)
 
 
 def logmap0(x: Tensor, c: Tensor, *, dim: int = -1) -> Tensor:
     r"""Logarithm at the origin, :math:`\tfrac{\operatorname{artanh} r}{r}\,x` with :math:`r = \sqrt c\,|x|`."""
-    return artanhc(c.sqrt() * norm(x, dim=dim)) * x
+    return radial(x, c.sqrt(), "artanh", dim=dim)
 
 
 def dist0(x: Tensor, c: Tensor, *, dim: int = -1, keepdim: bool = False) -> Tensor:
@@ -64,9 +66,8 @@ def dist(x: Tensor, y: Tensor, c: Tensor, *, dim: int = -1, keepdim: bool = Fals
 
     See Note [Möbius addition without cancellation] for α and β. The gradient where x = y is defined as zero.
     """
-    sqrt_c = c.sqrt()
-    gaps = conformal_gap(x, c, dim=dim, keepdim=keepdim) * conformal_gap(y, c, dim=dim, keepdim=keepdim)
-    return 2 / sqrt_c * (sqrt_c * norm(x - y, dim=dim, keepdim=keepdim) * gaps.rsqrt()).asinh()
+    z = half_chord(x, y, c, dim=dim)
+    return 2 / c.sqrt() * asinh(z if keepdim else z.squeeze(dim))
 
 
 def mobius_add(x: Tensor, y: Tensor, c: Tensor, *, dim: int = -1) -> Tensor:

@@ -1,9 +1,11 @@
 r"""Elementary functions that keep value and gradient where the textbook form divides zero by zero.
 
-The ratios below multiply a vector whose norm they are taken of, as in :math:`\tfrac{\sinh r}{r}\,v` with
-:math:`r = \lVert v\rVert`. Their argument is clamped at the machine epsilon: there each ratio differs from its
-limit by O(eps²), and the slope that the clamp removes enters the Jacobian of :math:`f(\lVert v\rVert)\,v` only
-times :math:`\lVert v\rVert \le` eps. So that Jacobian is right to rounding everywhere, the origin included.
+# Note [ratios at zero]
+
+A ratio f such as :math:`\tfrac{\sinh r}{r}` multiplies a vector v whose norm r is taken of. Its argument is clamped at
+the machine epsilon: there the ratio differs from its limit by O(eps²), and the slope that the clamp removes enters the
+Jacobian of :math:`f(\lVert v\rVert)\,v` only times :math:`\lVert v\rVert \le` eps. So that Jacobian is right to
+rounding everywhere, the origin included.
 """
 
 import torch
@@ -58,32 +60,9 @@ def sqrt0(x: Tensor) -> Tensor:
     return x.clamp_min(tiny).sqrt() - tiny**0.5
 
 
-def sinhc(r: Tensor) -> Tensor:
-    r""":math:`\sinh(r)/r` for :math:`r \ge 0`, and 1 at zero."""
-    r = _off_zero(r)
-    return r.sinh() / r
-
-
-def asinhc(r: Tensor) -> Tensor:
-    r""":math:`\operatorname{asinh}(r)/r` for :math:`r \ge 0`, and 1 at zero."""
-    r = _off_zero(r)
-    return r.asinh() / r
-
-
-def tanhc(r: Tensor) -> Tensor:
-    r""":math:`\tanh(r)/r` for :math:`r \ge 0`, and 1 at zero."""
-    r = _off_zero(r)
-    return r.tanh() / r
-
-
-def artanhc(r: Tensor) -> Tensor:
-    r""":math:`\operatorname{artanh}(r)/r` for :math:`0 \le r < 1`, and 1 at zero.
-
-    Arguments from one upwards, which belong to no point of the ball, give the value just below one.
-    """
-    eps = torch.finfo(r.dtype).eps
-    r = r.clamp(eps, 1 - eps)
-    return r.atanh() / r
+def asinh(r: Tensor) -> Tensor:
+    r"""Inverse hyperbolic sine of :math:`r \ge 0`, as accurate as torch's, which takes ten times as long on a CPU."""
+    return torch.log1p(r + r * (r / (1 + (1 + r * r).sqrt())))
 
 
 def log_ratio(z: Tensor) -> Tensor:
@@ -93,9 +72,9 @@ def log_ratio(z: Tensor) -> Tensor:
     :math:`t/\sinh t = \operatorname{asinh}(z) / (z \sqrt{1 + z^2})`.
     """
     z = _off_zero(z)
-    return z.asinh() / (z * (1 + z * z).sqrt())
+    return asinh(z) / (z * (1 + z * z).sqrt())
 
 
 def _off_zero(r: Tensor) -> Tensor:
-    """Clamp at the machine epsilon, see the head of this file."""
+    """Clamp at the machine epsilon, see Note [ratios at zero]."""
     return r.clamp_min(torch.finfo(r.dtype).eps)

@@ -9,6 +9,7 @@ from geoopt.utils import size2shape
 from torch import Tensor, nn
 
 from hypersst.manifolds import poincare_math, stereographic_math
+from hypersst.manifolds.curvature import as_number, shown
 from hypersst.manifolds.stable import at_least_float32 as full
 from hypersst.manifolds.stable import bounded, dot, norm
 
@@ -48,12 +49,9 @@ class Stereographic(geoopt.Stereographic):
     def __init__(self, k: float | Tensor = 0.0, *, learnable: bool = False) -> None:
         # geoopt's constructor makes a parameter of a fixed curvature too.
         super(geoopt.Stereographic, self).__init__()
-        value = torch.as_tensor(k).detach().clone()
-        if value.numel() != 1 or value.is_complex() or not math.isfinite(float(value)):
+        value, number = as_number(k)
+        if number is None or not math.isfinite(number):
             raise ValueError(f"`k` must be one finite number, the sectional curvature, got {k}.")
-        if not value.is_floating_point():
-            value = value.to(torch.get_default_dtype())
-        value = value.reshape(())
         if learnable:
             self.k = nn.Parameter(value)
         else:
@@ -71,7 +69,7 @@ class Stereographic(geoopt.Stereographic):
 
     def extra_repr(self) -> str:
         """Say the curvature."""
-        return f"k={float(self.k.detach()):g}" + (", learnable=True" if self.learnable else "")
+        return f"k={shown(self.k)}" + (", learnable=True" if self.learnable else "")
 
     # Points and tangent vectors
 
