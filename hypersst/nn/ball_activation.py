@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from hypersst.manifolds import Lorentz, PoincareBall, lorentz_to_poincare, poincare_to_lorentz
+from hypersst.manifolds import Lorentz, PoincareBall
 from hypersst.nn.activation import Activation
+from hypersst.nn.chart import from_chart, to_chart
 
 __all__ = ["ball_activation"]
 
@@ -26,9 +27,4 @@ def ball_activation(x: Tensor, function: Activation | None, manifold: Lorentz | 
     Returns:
         Points, the same shape.
     """
-    if function is None:
-        return x
-    if not isinstance(manifold, Lorentz):
-        return manifold.projx(function(x))
-    c = manifold.c
-    return manifold.projx(poincare_to_lorentz(function(lorentz_to_poincare(x, c)), c))
+    return x if function is None else from_chart(function(to_chart(x, manifold, "ball")), manifold, "ball")

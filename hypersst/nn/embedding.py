@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hypersst.manifolds import Lorentz, PoincareBall
 from hypersst.nn.manifold_argument import as_hyperbolic
-from hypersst.nn.manifold_module import ManifoldModule
+from hypersst.nn.manifold_module import ManifoldModule, manifold_parameter
 from hypersst.nn.shapes import check_channels
 
 __all__ = ["HyperbolicEmbedding"]
@@ -103,7 +103,7 @@ class HyperbolicEmbedding(ManifoldModule):
         self.sparse = sparse
         self.std = std
         self.manifold: Lorentz | PoincareBall = as_hyperbolic(manifold)
-        self.weight = geoopt.ManifoldParameter(self._draw(generator), manifold=self.manifold)
+        self.weight = manifold_parameter(self._draw(generator), self.manifold)
 
     def _draw(self, generator: torch.Generator | None) -> Tensor:
         columns = self.embedding_dim + isinstance(self.manifold, Lorentz)
@@ -171,7 +171,7 @@ class HyperbolicEmbedding(ManifoldModule):
             sparse=sparse,
             manifold=space,
         )
-        table.weight = geoopt.ManifoldParameter(values.clone(), manifold=space, requires_grad=not freeze)
+        table.weight = manifold_parameter(values.clone(), space, requires_grad=not freeze)
         return table
 
     def forward(self, input: Tensor) -> Tensor:

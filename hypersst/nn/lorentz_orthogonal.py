@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hypersst.manifolds import Lorentz
 from hypersst.manifolds.stable import at_least_float32
 from hypersst.nn.manifold_argument import as_lorentz
-from hypersst.nn.manifold_module import ManifoldModule
+from hypersst.nn.manifold_module import ManifoldModule, manifold_parameter
 from hypersst.nn.shapes import check_channels, check_features
 from hypersst.nn.sparse import CSRMatrix, linear
 
@@ -97,7 +97,7 @@ class LorentzOrthogonal(ManifoldModule):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.manifold = as_lorentz(manifold)
-        self.weight = geoopt.ManifoldParameter(torch.eye(out_channels, in_channels), manifold=geoopt.EuclideanStiefel())
+        self.weight = manifold_parameter(torch.eye(out_channels, in_channels), geoopt.EuclideanStiefel())
         self.boost = nn.Parameter(torch.empty(out_channels)) if boost else None
         self.reset_parameters()
 

@@ -10,7 +10,7 @@ import geoopt
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ManifoldModule"]
+__all__ = ["ManifoldModule", "manifold_parameter"]
 
 
 class ManifoldModule(nn.Module):
@@ -39,7 +39,7 @@ class ManifoldModule(nn.Module):
             for name, manifold in before.items():
                 parameter = self._parameters[name]
                 if parameter is not None and not isinstance(parameter, geoopt.ManifoldParameter):
-                    self._parameters[name] = _on_manifold(parameter, manifold)
+                    self._parameters[name] = manifold_parameter(parameter, manifold, parameter.requires_grad)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ManifoldModule:
         with self._manifolds_kept():
@@ -50,8 +50,18 @@ class ManifoldModule(nn.Module):
             super()._load_from_state_dict(*args, **kwargs)
 
 
-def _on_manifold(parameter: nn.Parameter, manifold: geoopt.Manifold) -> geoopt.ManifoldParameter:
-    # Not geoopt's constructor: it looks at the values, which a parameter on the meta device does not have.
-    found = torch.Tensor._make_subclass(geoopt.ManifoldParameter, parameter.data, parameter.requires_grad)
+def manifold_parameter(
+    values: Tensor, manifold: geoopt.Manifold, requires_grad: bool = True
+) -> geoopt.ManifoldParameter:
+    """Make a parameter whose values are known to lie on a manifold.
+
+    geoopt's constructor looks at the values, of which there are none on the meta device.
+
+    Args:
+        values: Points.
+        manifold: Where they lie.
+        requires_grad: Whether they are trained.
+    """
+    found = torch.Tensor._make_subclass(geoopt.ManifoldParameter, values.detach(), requires_grad)
     found.manifold = manifold
     return found
