@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
@@ -24,7 +23,7 @@ from hypersst.experiments.settings import Settings
 from hypersst.experiments.training import resolve_device
 from hypersst.manifolds import Lorentz, PoincareBall
 from hypersst.metrics import Reconstruction, reconstruction
-from hypersst.nn.embedding import HyperbolicEmbedding
+from hypersst.nn import HyperbolicEmbedding, distance_softmax_loss
 from hypersst.optim import RiemannianSGD
 
 __all__ = [
@@ -32,7 +31,6 @@ __all__ = [
     "EmbeddingSettings",
     "embed",
     "embed_command",
-    "ranking_loss",
     "result_line",
 ]
 
@@ -140,22 +138,6 @@ class Embedded:
     hierarchy: Hierarchy
 
 
-def ranking_loss(distances: Tensor) -> Tensor:
-    r"""Ask that the first point be nearer than the others, :math:`-\log\frac{e^{-d_0}}{\sum_j e^{-d_j}}`.
-
-    Source: Nickel and Kiela (2017), *Poincaré Embeddings for Learning Hierarchical Representations*, equation 6, with
-    the positive in the denominator as in the authors' code.
-
-    Args:
-        distances: Positive first, shape ``(b, 1 + k)``.
-
-    Returns:
-        The sum over the b pairs, a scalar.
-    """
-    first = torch.zeros(distances.size(0), dtype=torch.long, device=distances.device)
-    return F.cross_entropy(-distances, first, reduction="sum")
-
-
 def embed(
     settings: EmbeddingSettings, *, data_dir: Path | None = None, device: str = "cpu", report: Report | None = None
 ) -> Embedded:
@@ -224,8 +206,10 @@ def _train(
             for batch in order.split(settings.batch_size):
                 narrower, broader = pairs[:, batch]
                 others = outside.sample(narrower, settings.negatives, generator)
-                near = table(narrower).unsqueeze(1)
-                loss = ranking_loss(table.manifold.dist(near, table(torch.cat((broader.unsqueeze(1), others), dim=1))))
+                near, points = table(narrower), table(torch.cat((broader.unsqueeze(1), others), dim=1))
+                loss = distance_softmax_loss(
+                    near, points[:, 0], points[:, 1:], manifold=table.manifold, reduction="sum"
+                )
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
