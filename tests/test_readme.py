@@ -8,7 +8,7 @@ import pytest
 import tyro
 
 from hypersst.experiments.bench import missing, recorded
-from hypersst.experiments.benchmarks import linear_step, optimizer_step
+from hypersst.experiments.benchmarks import linear_step, manifold_ops, optimizer_step
 from hypersst.experiments.grids import grid
 from hypersst.experiments.report import markdown_table
 from hypersst.experiments.settings import Settings
@@ -61,3 +61,7 @@ def test_the_table_of_step_times_is_made_of_the_record() -> None:
 def test_the_table_of_optimizer_steps_is_made_of_the_record() -> None:
     table = optimizer_step.markdown_table(RESULTS / "optimizer_step.json")
     assert _table("optimizer_step", DECISIONS) == table
+
+
+def test_the_table_of_manifold_operations_is_made_of_the_record() -> None:
+    assert _table("manifold_ops", DECISIONS) == manifold_ops.markdown_table(RESULTS / "manifold_ops.json")

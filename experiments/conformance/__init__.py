@@ -5,10 +5,10 @@ A new layer adds one `LayerCase` to the list of its file, its default options fi
 ``CASE["lorentz-conv"].make()``.
 """
 
-from hypersst.experiments.conformance import graph, heads, linear
+from hypersst.experiments.conformance import attention, charts, graph, heads, linear, means
 from hypersst.experiments.conformance.case import CLAIMS, LayerCase, Reading
 
 __all__ = ["CASE", "CASES", "CLAIMS", "LayerCase", "Reading"]
 
-CASES = [*linear.CASES, *graph.CASES, *heads.CASES]
+CASES = [*linear.CASES, *graph.CASES, *heads.CASES, *charts.CASES, *attention.CASES, *means.CASES]
 CASE = {case.name: case for case in CASES}

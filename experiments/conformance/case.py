@@ -23,6 +23,7 @@ __all__ = [
     "LayerCase",
     "Reading",
     "dense",
+    "layer_of",
     "nowhere",
     "on_manifold",
     "own_manifold",
@@ -107,6 +108,11 @@ class Reading(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         """What the layer says of its inputs, as one tensor."""
         return self.read(self.layer(*inputs))
+
+
+def layer_of(module: nn.Module) -> nn.Module:
+    """What a case is about, without its `Reading`."""
+    return module.layer if isinstance(module, Reading) else module
 
 
 def on_manifold(y: Tensor | CSRMatrix, manifold: geoopt.Manifold, ulps: float = 16) -> bool:

@@ -84,6 +84,7 @@ CASES = [
         lambda m, d: (torch.tensor([3, 0, 3, 6, 1, 2]),),
         (ROWS, OUT),
         claims=frozenset({"rows", "isometry", "export"}),
+        flat=lambda m, index: torch.nn.functional.embedding(index, m.weight),
     ),
     LayerCase(
         "embedding-lorentz",

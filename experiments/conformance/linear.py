@@ -36,8 +36,9 @@ def linear(
 
 
 def flat_linear(layer: Any, x: Tensor) -> Tensor:
-    """Weight and bias applied to the space part."""
-    return x[..., -IN:] @ layer.weight.t() + layer.bias
+    """Weight and bias, if there is one, applied to the space part."""
+    y = x[..., -IN:] @ layer.weight.t()
+    return y if layer.bias is None else y + layer.bias
 
 
 def flat_hyperplanes(layer: Any, x: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def points(
     """Random points about ``radius / sqrt(c)`` from the origin; ``shape`` ends in the intrinsic dimension."""
     generator = torch.Generator().manual_seed(seed)
     v = torch.randn(*shape, generator=generator, dtype=dtype)
-    v = radius * v / v.norm(dim=-1, keepdim=True) / float(manifold.c) ** 0.5
+    v = radius * v / v.norm(dim=-1, keepdim=True) / float(manifold.c.detach()) ** 0.5
     with torch.no_grad():
         if isinstance(manifold, Lorentz):
             return manifold.expmap0_space(v)

@@ -103,7 +103,8 @@ class AttentionConv(MeanConv):
         alpha = edge_softmax(self._score(queries, h, i, j), i, queries.shape[0], weight)
         alpha = F.dropout(alpha, self.dropout, self.training)
         # propagate_type: (x: Tensor, edge_weight: OptTensor)
-        return self._finish(self.propagate(edges, x=h, edge_weight=alpha, size=size))
+        total = self.propagate(edges, x=self._widen(h), edge_weight=alpha, size=size)
+        return self._finish(self._centre(total).to(h.dtype))
 
     def _score(self, targets: Tensor, sources: Tensor, i: Tensor, j: Tensor) -> Tensor:
         """Scores of edges from ``sources[j]`` to ``targets[i]``, shape ``(E,)`` or ``(E, heads)``."""

@@ -25,7 +25,8 @@ Nodes = Points | tuple[Points, Points | None]
 class MeanConv(MessagePassing):
     r"""Base of convolutions that sum :math:`D^{-1}(A + I)` over transformed neighbours.
 
-    Subclasses define `_transform` (one node to what is summed) and `_finish` (the sum to a point), and set ``lin``.
+    Subclasses define `_transform` (one node to what is summed) and `_finish` (the sum to a point), and set ``lin``;
+    those whose sums need more digits than what is summed define `_widen` and `_centre` too, see `CentroidSums`.
 
     # Note [bipartite graphs]
 
@@ -105,6 +106,14 @@ class MeanConv(MessagePassing):
         """What is summed over neighbours."""
         return linear(x)
 
+    def _widen(self, h: Tensor) -> Tensor:
+        """Digits that only the sum needs."""
+        return h
+
+    def _centre(self, total: Tensor) -> Tensor:
+        """What of a sum of widened summands is handed on, in their first type."""
+        return total
+
     def _finish(self, total: Tensor) -> Tensor:
         """From the sum back to the manifold."""
         raise NotImplementedError
@@ -112,12 +121,14 @@ class MeanConv(MessagePassing):
     def _sum(self, x: Nodes, edge_index: Adjacency, edge_weight: Tensor | None, size: tuple[int, int] | None) -> Tensor:
         """Transform nodes and sum them over the graph."""
         h, h_dst, size = self._sources_and_targets(x, edge_index, edge_weight, size)
+        wide = self._widen(h)
         if isinstance(edge_index, CSRMatrix):
-            return edge_index.matmul(h)
-        h, edge_index, edge_weight, size = self._graph(h, h_dst, edge_index, edge_weight, size)
+            return self._centre(edge_index.matmul(wide)).to(h.dtype)
+        wide_dst = None if h_dst is None else self._widen(h_dst)
+        wide, edge_index, edge_weight, size = self._graph(wide, wide_dst, edge_index, edge_weight, size)
         # PyG generates code from this line and reads the types off this comment, for all subclasses.
         # propagate_type: (x: Tensor, edge_weight: OptTensor)
-        return self.propagate(edge_index, x=h, edge_weight=edge_weight, size=size)
+        return self._centre(self.propagate(edge_index, x=wide, edge_weight=edge_weight, size=size)).to(h.dtype)
 
     def _sources_and_targets(
         self, x: Nodes, edge_index: Adjacency, edge_weight: Tensor | None, size: tuple[int, int] | None
@@ -156,8 +167,9 @@ class MeanConv(MessagePassing):
                 own = torch.arange(size[1], device=h.device)
                 edge_index = torch.cat((edge_index, torch.stack((num_sources + own, own))), dim=1)
                 edge_weight = torch.cat((edge_weight, edge_weight.new_ones(size[1])))
-        elif not is_torch_sparse_tensor(edge_index):
-            edge_index = edge_index.long()
+        else:
+            # A sparse product wants one type, and indices one that can index.
+            edge_index = edge_index.to(h.dtype) if is_torch_sparse_tensor(edge_index) else edge_index.long()
         graph = self._normalized(
             edge_index,
             edge_weight,

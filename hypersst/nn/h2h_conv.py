@@ -9,15 +9,15 @@ from torch import Tensor
 
 from hypersst.nn.activation import Activation, resolve_activation
 from hypersst.nn.ball_activation import ball_activation
+from hypersst.nn.centroid_sums import CentroidSums
 from hypersst.nn.graph_conv import MeanConv, pair
-from hypersst.nn.lorentz_conv import lorentz_mean
 from hypersst.nn.lorentz_orthogonal import LorentzOrthogonal
 from hypersst.nn.manifold_argument import as_lorentz
 
 __all__ = ["H2HConv"]
 
 
-class H2HConv(MeanConv):
+class H2HConv(CentroidSums, MeanConv):
     r"""Einstein midpoint of orthogonally transformed neighbours, without any tangent space.
 
     With :math:`h_j = \operatorname{diag}(1, Q)\,x_j`, its Klein coordinates :math:`k_j = h_{j,s}/h_{j,0}` and Lorentz
@@ -96,4 +96,4 @@ class H2HConv(MeanConv):
         self.activation = resolve_activation(activation)
 
     def _finish(self, total: Tensor) -> Tensor:
-        return ball_activation(lorentz_mean(total, self.manifold), self.activation, self.manifold)
+        return ball_activation(total, self.activation, self.manifold)

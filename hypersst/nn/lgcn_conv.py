@@ -9,16 +9,16 @@ from torch import Tensor
 
 from hypersst.nn.activation import Activation, resolve_activation
 from hypersst.nn.attention_conv import AttentionConv
+from hypersst.nn.centroid_sums import CentroidSums
 from hypersst.nn.graph_conv import pair
 from hypersst.nn.lazy_linear import lazy_linear
-from hypersst.nn.lorentz_conv import lorentz_mean
 from hypersst.nn.manifold_argument import as_lorentz
 from hypersst.nn.mobius_linear import MobiusLinear
 
 __all__ = ["LGCNConv"]
 
 
-class LGCNConv(AttentionConv):
+class LGCNConv(CentroidSums, AttentionConv):
     r"""Lorentz centroid of transformed neighbours, weighted by how near they are.
 
     With :math:`h_j = \exp_0(M \log_0 x_j)`, plus a bias carried by parallel transport,
@@ -107,8 +107,7 @@ class LGCNConv(AttentionConv):
         return -self.manifold.sqdist(q.index_select(0, i), k.index_select(0, j))
 
     def _finish(self, total: Tensor) -> Tensor:
-        mean = lorentz_mean(total, self.manifold)
         if self.activation is None and self.out_manifold is self.manifold:
-            return mean
-        v = self.manifold.logmap0_space(mean)
+            return total
+        v = self.manifold.logmap0_space(total)
         return self.out_manifold.expmap0_space(v if self.activation is None else self.activation(v))

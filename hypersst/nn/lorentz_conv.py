@@ -7,23 +7,17 @@ from typing import Any
 import geoopt
 from torch import Tensor
 
-from hypersst.manifolds import Lorentz
 from hypersst.nn.activation import Activation
+from hypersst.nn.centroid_sums import CentroidSums
 from hypersst.nn.graph_conv import MeanConv, pair
 from hypersst.nn.lazy_linear import lazy_linear
 from hypersst.nn.lorentz_linear import LorentzLinear
 from hypersst.nn.manifold_argument import as_lorentz
 
-__all__ = ["LorentzConv", "lorentz_mean"]
+__all__ = ["LorentzConv"]
 
 
-def lorentz_mean(total: Tensor, manifold: Lorentz) -> Tensor:
-    """Lorentz centroid from the weighted sum of points, shape ``(*, d + 1)``; of nothing it is the origin."""
-    # Time from space again: a sum of far points rounds off the manifold, and an empty one belongs to the origin.
-    return manifold.from_space(manifold.normalize(total)[..., 1:])
-
-
-class LorentzConv(MeanConv):
+class LorentzConv(CentroidSums, MeanConv):
     r"""Lorentz centroid of linearly transformed neighbours.
 
     With :math:`h_j = \operatorname{LorentzLinear}(x_j)` and :math:`\hat A = D^{-1}(A + I)`,
@@ -103,4 +97,4 @@ class LorentzConv(MeanConv):
         self.manifold = manifold
 
     def _finish(self, total: Tensor) -> Tensor:
-        return lorentz_mean(total, self.manifold)
+        return total

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from hypersst.nn.activation import Activation
 from hypersst.nn.attention_conv import AttentionConv
+from hypersst.nn.centroid_sums import CentroidSums
 from hypersst.nn.graph_conv import Points, pair
 from hypersst.nn.lazy_linear import lazy_linear
-from hypersst.nn.lorentz_conv import lorentz_mean
 from hypersst.nn.lorentz_linear import LorentzLinear
 from hypersst.nn.manifold_argument import as_lorentz
 from hypersst.nn.shapes import check_channels
@@ -21,7 +21,7 @@ from hypersst.nn.shapes import check_channels
 __all__ = ["LorentzGATConv"]
 
 
-class LorentzGATConv(AttentionConv):
+class LorentzGATConv(CentroidSums, AttentionConv):
     r"""Lorentz centroid of the neighbours, each head weighing them by the distance of query and key.
 
     One linear layer makes values :math:`v_j`, two more make queries and keys from them; each splits its space part
@@ -136,8 +136,7 @@ class LorentzGATConv(AttentionConv):
         return -(-self.scale).exp() * self.manifold.sqdist(q.index_select(0, i), k.index_select(0, j))
 
     def _finish(self, total: Tensor) -> Tensor:
-        mean = lorentz_mean(total, self.manifold)
-        return self._join(mean) if self.concat else self.manifold.centroid(mean)
+        return self._join(total) if self.concat else self.manifold.centroid(total)
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.in_channels}, {self.out_channels}, heads={self.heads})"

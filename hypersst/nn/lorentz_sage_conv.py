@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from hypersst.nn.activation import Activation
+from hypersst.nn.centroid_sums import CentroidSums
 from hypersst.nn.graph_conv import Adjacency, MeanConv, Nodes, Points, split_nodes
 from hypersst.nn.lazy_linear import lazy_linear
-from hypersst.nn.lorentz_conv import lorentz_mean
 from hypersst.nn.lorentz_linear import LorentzLinear
 from hypersst.nn.manifold_argument import as_lorentz
 from hypersst.nn.sparse import CSRMatrix
@@ -19,7 +19,7 @@ from hypersst.nn.sparse import CSRMatrix
 __all__ = ["LorentzSAGEConv"]
 
 
-class LorentzSAGEConv(MeanConv):
+class LorentzSAGEConv(CentroidSums, MeanConv):
     r"""Linear layer of a node's point joined with the Lorentz centroid of its neighbours.
 
     With :math:`m_i \propto \sum_j A_{ij} x_j` on the hyperboloid,
@@ -103,7 +103,7 @@ class LorentzSAGEConv(MeanConv):
         if isinstance(x, (tuple, list)) and target is None:
             raise ValueError("`x` must hold targets too, which stand beside their neighbours, got None for them.")
         root = source if target is None else target
-        mean = lorentz_mean(self._sum(x, edge_index, edge_weight, size), self.manifold)
+        mean = self._sum(x, edge_index, edge_weight, size)
         joined = self.manifold.from_space(torch.cat((_dense(root)[..., 1:], mean[..., 1:]), dim=-1))
         return self.lin(joined)
 

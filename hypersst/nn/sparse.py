@@ -167,8 +167,9 @@ class CSRMatrix:
         return other
 
     def matmul(self, dense: Tensor) -> Tensor:
-        """Multiply by ``dense`` of shape ``(columns, d)``; the result has shape ``(rows, d)``."""
-        product: Tensor = _Product.apply(self.values, dense, self._pattern)
+        """Multiply by ``dense`` of shape ``(columns, d)``, in the wider of both types; the result is ``(rows, d)``."""
+        dtype = torch.promote_types(self.dtype, dense.dtype)
+        product: Tensor = _Product.apply(self.values.to(dtype), dense.to(dtype), self._pattern)
         return product
 
     __matmul__ = matmul

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hypersst.manifolds.stereographic_math import from_sphere, to_sphere
 from hypersst.nn.activation import Activation, resolve_activation
-from hypersst.nn.graph_conv import MeanConv, Points, pair
+from hypersst.nn.graph_conv import MeanConv, pair
 from hypersst.nn.lazy_linear import lazy_linear
 from hypersst.nn.stereographic_linear import StereographicLinear, as_stereographic
 
@@ -99,12 +99,14 @@ class StereographicConv(MeanConv):
         self.out_manifold = manifold if out_manifold is None else as_stereographic(out_manifold)
         self.activation = resolve_activation(activation)
 
-    def _transform(self, x: Points, linear: Any) -> Tensor:
-        s = to_sphere(linear(x), self.manifold.kappa)
+    def _widen(self, h: Tensor) -> Tensor:
+        # In float64, for the reason that `CentroidSums` gives.
+        s = to_sphere(h.double(), self.manifold.kappa)
         # One more column, so that the sum of the weights comes out beside the sum of the points.
         return torch.cat((s, torch.ones_like(s[..., :1])), dim=-1)
 
+    def _centre(self, total: Tensor) -> Tensor:
+        return total[..., -1:] * self.manifold.logmap0(from_sphere(total[..., :-1], self.manifold.kappa))
+
     def _finish(self, total: Tensor) -> Tensor:
-        kappa = self.manifold.kappa
-        v = total[..., -1:] * self.manifold.logmap0(from_sphere(total[..., :-1], kappa))
-        return self.out_manifold.expmap0(v if self.activation is None else self.activation(v))
+        return self.out_manifold.expmap0(total if self.activation is None else self.activation(total))

@@ -11,12 +11,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch_geometric.nn import MessagePassing
 
 from hypersst.experiments.conformance import CASES
+from hypersst.experiments.conformance.case import layer_of
 from hypersst.experiments.layer_docs import LayerDocsSettings, describe, layers, main, report
 
 PAGE = Path(__file__).parents[2] / "docs" / "layers.md"
 
 # The first case of a class has its default options.
-FIRST = {type(case.make()): case for case in reversed(CASES)}
+FIRST = {type(layer_of(case.make())): case for case in reversed(CASES)}
 
 
 def value(expression, module, rows=0, edges=0):
@@ -62,22 +63,23 @@ def test_a_layer_says_equation_paper_use_and_cost(kind):
 def test_a_layer_costs_what_it_says(kind):
     case = FIRST[kind]
     module, cost = case.make(), describe(kind).cost
+    layer = layer_of(module)
     # What is given from outside has its own cost: manifolds, and the network of GIN with its one number ε.
-    given = [m for m in module.modules() if isinstance(m, geoopt.Manifold)] + [getattr(module, "nn", nn.Module())]
-    foreign = {id(p) for m in given for p in m.parameters()} | {id(getattr(module, "eps", None))}
-    assert value(cost.parameters, module) == sum(p.numel() for p in module.parameters() if id(p) not in foreign)
+    given = [m for m in module.modules() if isinstance(m, geoopt.Manifold)] + [getattr(layer, "nn", nn.Module())]
+    foreign = {id(p) for m in given for p in m.parameters()} | {id(getattr(layer, "eps", None))}
+    assert value(cost.parameters, layer) == sum(p.numel() for p in module.parameters() if id(p) not in foreign)
 
     messages = []
-    if isinstance(module, MessagePassing):
-        module.register_message_forward_hook(lambda _module, _inputs, output: messages.append(output.numel()))
+    if isinstance(layer, MessagePassing):
+        layer.register_message_forward_hook(lambda _module, _inputs, output: messages.append(output.numel()))
     inputs = case.inputs(module, torch.float32)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(*inputs)
     rows = inputs[0].shape[0]
     edges = inputs[1].shape[1] if "graph" in case.claims else 0
     inner = sum(counter.get_flop_counts().get(f"{kind.__name__}.nn", {}).values())
-    assert 2 * value(cost.products, module, rows, edges) == counter.get_total_flops() - inner
-    assert sum(messages) == value(cost.edges or "0", module, rows, edges)
+    assert 2 * value(cost.products, layer, rows, edges) == counter.get_total_flops() - inner
+    assert sum(messages) == value(cost.edges or "0", layer, rows, edges)
 
 
 def test_docstrings_become_markdown():

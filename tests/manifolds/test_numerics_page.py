@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from hypersst.experiments.conformance import CASES
 from hypersst.experiments.numerics import RADII, NumericsSettings, report
 from hypersst.experiments.oracle import exact
 
@@ -38,6 +39,14 @@ def test_the_page_in_the_tree_has_no_failure_of_ours():
     ours = [a for a, _ in cells(PAGE.read_text(encoding="utf-8"))]
     assert len(ours) == 4 * 2 * (6 + 4) * len(RADII)
     assert all(float(error) < 0.1 for error in ours)
+
+
+def test_the_page_in_the_tree_has_a_line_for_each_layer_below_a_thousandth():
+    layers = PAGE.read_text(encoding="utf-8").split("## Layers, float32")[1]
+    found = re.findall(r"\n\| ([\w-]+) \|([\de|. -]+)\|", layers)
+    rows = {name: [float(cell) for cell in cells.split("|")] for name, cells in found}
+    assert set(rows) == {case.name for case in CASES}
+    assert all(error < 1e-3 for *errors, _near in rows.values() for error in errors)
 
 
 def test_inputs_of_the_oracle_are_not_rounded():

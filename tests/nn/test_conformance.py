@@ -14,10 +14,11 @@ from torch_geometric.data import Batch, Data
 
 import hypersst
 import hypersst.nn
-from hypersst.experiments.conformance import CASES, CLAIMS, Reading
-from hypersst.experiments.conformance.case import OUT, C, dense, on_manifold
+from hypersst.experiments.conformance import CASES, CLAIMS
+from hypersst.experiments.conformance.case import OUT, C, dense, layer_of, on_manifold
 from hypersst.experiments.conformance.points import isometry
-from hypersst.manifolds import Lorentz, PoincareBall
+from hypersst.experiments.layer_errors import RADII, layer_error
+from hypersst.manifolds import Lorentz, PoincareBall, Stereographic
 from hypersst.nn import CSRMatrix
 from hypersst.spectral.targets import ALL_LINEAR, plain_targets
 
@@ -93,7 +94,7 @@ def test_every_layer_has_a_case():
     public = {getattr(hypersst.nn, name) for name in hypersst.nn.__all__}
     layers = {kind for kind in public if isinstance(kind, type) and issubclass(kind, nn.Module)}
     built = [case.make() for case in CASES]
-    assert layers - {type(m.layer if isinstance(m, Reading) else m) for m in built} == set()
+    assert layers - {type(layer_of(module)) for module in built} == set()
     assert len({case.name for case in CASES}) == len(CASES)
 
 
@@ -281,7 +282,8 @@ def test_double_casts_curvature_and_result(case):
     module.double()
     double = module(*(x.double() if x.is_floating_point() else x for x in inputs))
     assert double.dtype == torch.float64
-    assert all(p.dtype == torch.float64 for p in (*module.parameters(), *module.buffers()))
+    numbers = (t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point())
+    assert all(t.dtype == torch.float64 for t in numbers)
     torch.testing.assert_close(double.float(), single, rtol=1e-5, atol=1e-5)
 
 
@@ -299,6 +301,26 @@ def test_assigned_weights_keep_their_manifold(case, shell_on):
     torch.testing.assert_close(shell(*inputs), module(*inputs), rtol=0, atol=0)
 
 
+@every_layer
+def test_a_layer_built_without_memory_becomes_the_one_whose_weights_it_is_given(case):
+    module, inputs = set_up(case)
+    with torch.device("meta"):
+        shell = case.build(C).double()
+    assert all(t.device.type == "meta" for t in (*shell.parameters(), *shell.buffers()))
+    assert type(layer_of(shell)).__name__ in repr(shell)
+    shell.load_state_dict(saved_and_read(module.state_dict()), assign=True)
+    assert keeps_its_manifolds(shell, module)
+    torch.testing.assert_close(shell(*inputs), module(*inputs), rtol=0, atol=0)
+
+
+@every_layer
+def test_in_float32_a_thousandth_is_right_at_any_radius_up_to_seven(case):
+    for radius in RADII:
+        assert layer_error(case, radius) < 1e-3
+    # Attention by distance doubles the exponent of what its first linear map has rounded.
+    assert layer_error(case, RADII[-1], together=True) < 2e-3
+
+
 @claiming("spectral")
 def test_spectral_weights_and_merged_weights_compute_the_same(case):
     module, inputs = set_up(case)
@@ -310,6 +332,13 @@ def test_spectral_weights_and_merged_weights_compute_the_same(case):
     hypersst.merge(module)
     torch.testing.assert_close(module(*inputs), expected)
     assert set(module.state_dict()) == state
+
+
+def test_every_layer_on_a_ball_or_a_space_of_any_curvature_has_a_euclidean_twin():
+    curved = [
+        case for case in CASES if isinstance(getattr(case.make(), "manifold", None), PoincareBall | Stereographic)
+    ]
+    assert [case.name for case in curved if case.flat is None] == []
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.flat], ids=str)

@@ -44,6 +44,7 @@ def make_head(name, c=0.75, **options):
 @pytest.mark.parametrize("c", CURVATURES)
 def test_prototype_scores_are_bias_minus_squared_lorentzian_distance(c):
     head = make_head("prototype", c).double()
+    head.prototypes.data = head.manifold.projx(head.prototypes.data)
     x = points(head.manifold, 5, 4)
     expected = torch.tensor(
         [
