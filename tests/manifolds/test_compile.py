@@ -6,9 +6,6 @@ from manifold_cases import MODELS, Case
 
 from hypersst.manifolds import Lorentz, PoincareBall, lorentz_to_poincare, poincare_to_lorentz
 
-# Dynamo makes an instance of each autograd.Function that it traces, and torch warns of that.
-pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-
 COMMON = {
     "expmap0": "o", "logmap0": "x", "expmap": "xu", "logmap": "xy", "dist": "xy", "dist0": "x", "dist2": "xy",
     "inner": "xu", "transp": "xyu", "transp0": "yo", "transp0back": "xu", "projx": "x", "proju": "xy", "retr": "xu",

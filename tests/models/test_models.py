@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from layer_cases import off_manifold, sparse_adjacency, sparse_features
 
-from hypersst.manifolds import Lorentz
+from hypersst.manifolds import Lorentz, PoincareBall
 from hypersst.models import HyboNet, build
 from hypersst.nn import CSRMatrix, LorentzConv, MobiusConv
 from hypersst.nn.losses import multi_margin_loss
@@ -128,14 +128,19 @@ def test_embeddings_stay_on_the_manifold_through_three_steps(name, options):
     x, edge_index, y = community_graph()
     model = make(name, 2, activation="relu", **options)
     optimizer = geoopt.optim.RiemannianAdam(model.parameters(), lr=0.05)
-    curvature = model.manifold.c.item()
+
+    def curvatures():
+        return [m.c.item() for m in model.modules() if isinstance(m, Lorentz | PoincareBall)]
+
+    before = curvatures()
     for _ in range(3):
         optimizer.zero_grad()
         model.node_loss(model(x, edge_index), y).backward()
         optimizer.step()
         z = model.encode(x, edge_index).detach()
         assert off_manifold(z, model.manifold) < 16 * torch.finfo(torch.float32).eps
-    assert (model.manifold.c.item() != curvature) == bool(options.get("learnable_c"))
+    # Not each: the last exponential map and the logarithm of a tangent head cancel, whatever their curvature.
+    assert (curvatures() != before) == bool(options.get("learnable_c"))
 
 
 @pytest.mark.parametrize("name", NAMES)

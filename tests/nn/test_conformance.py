@@ -23,8 +23,6 @@ from hypersst.nn import CSRMatrix
 from hypersst.spectral.targets import ALL_LINEAR, plain_targets
 
 pytestmark = [
-    # Dynamo makes an instance of each autograd.Function that it traces, and torch warns of that.
-    pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
     # PyG's own normalisation of sparse adjacency says nothing about checks, and torch asks it to.
     pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning"),
 ]

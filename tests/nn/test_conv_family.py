@@ -24,9 +24,6 @@ from hypersst.nn import (
     edge_softmax,
 )
 
-# Dynamo makes an instance of each autograd.Function that it traces, and torch warns of that.
-pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-
 
 @pytest.mark.parametrize("name", NAMES)
 def test_results_are_points_of_the_manifold(name):

@@ -212,8 +212,6 @@ def test_the_table_keeps_its_manifold_when_copied_cast_or_loaded_from_weights(na
     assert torch.equal(shell(INDEX), twin(INDEX))
 
 
-# Dynamo makes an instance of each autograd.Function that it traces, and torch warns of that.
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @every_manifold
 def test_lookup_is_one_compiled_graph(name):
     class Net(nn.Module):

@@ -14,7 +14,6 @@ import hypersst
 from hypersst.spectral import SSTSampler
 
 # Dynamo itself makes an instance of every autograd function that it traces, which torch deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 
 
 @pytest.fixture(autouse=True)

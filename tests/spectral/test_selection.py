@@ -179,7 +179,6 @@ def test_draws_do_not_depend_on_weights_optimizer_or_global_random_state():
 
 
 # Dynamo itself makes an instance of every autograd function that it traces, which torch deprecates.
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.parametrize("wrap", [Wrapped, compiled, lambda m: Wrapped(compiled(m))], ids=["ddp", "compile", "both"])
 def test_wrapped_replicas_draw_alike(wrap):
     assert history(wrap(small_model())) == history(small_model())
