@@ -10,8 +10,10 @@ from hypersst.models.hyperbolic_gnn import (
     LGCN,
     HyperbolicGNN,
     LorentzGAT,
+    LorentzGCN,
     LorentzGIN,
     LorentzSAGE,
+    TangentGCN,
 )
 from hypersst.models.kappa_gcn import KappaGCN
 from hypersst.models.registry import MODELS, build
@@ -29,7 +31,9 @@ __all__ = [
     "HyperbolicGNN",
     "KappaGCN",
     "LorentzGAT",
+    "LorentzGCN",
     "LorentzGIN",
     "LorentzSAGE",
+    "TangentGCN",
     "build",
 ]

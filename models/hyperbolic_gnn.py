@@ -18,10 +18,12 @@ from hypersst.nn import (
     HGNNConv,
     LGCNConv,
     LiftFeatures,
+    LorentzConv,
     LorentzGATConv,
     LorentzGINConv,
     LorentzLinear,
     LorentzSAGEConv,
+    MobiusConv,
     TangentHead,
     normalized_adjacency,
 )
@@ -30,7 +32,17 @@ from hypersst.nn.origin import exp0, log0
 from hypersst.nn.shapes import check_channels, check_features, check_probability
 from hypersst.nn.sparse import linear
 
-__all__ = ["H2HGCN", "HGNN", "LGCN", "HyperbolicGNN", "LorentzGAT", "LorentzGIN", "LorentzSAGE"]
+__all__ = [
+    "H2HGCN",
+    "HGNN",
+    "LGCN",
+    "HyperbolicGNN",
+    "LorentzGAT",
+    "LorentzGCN",
+    "LorentzGIN",
+    "LorentzSAGE",
+    "TangentGCN",
+]
 
 _JUMPS = ("last", "cat", "max")
 
@@ -160,6 +172,39 @@ class HyperbolicGNN(GraphModel):
         return f"{self.__class__.__name__}({sizes})"
 
 
+class LorentzGCN(HyperbolicGNN):
+    """Centroids of linearly transformed neighbours (`LorentzConv`); ``dropout`` acts on the points' coordinates.
+
+    HyboNet's convolution with the head, decoder and options of this family; `HyboNet` is the published network.
+    Arguments as for `HyperbolicGNN`.
+    """
+
+    _activates_input: ClassVar[bool] = True
+
+    def init_conv(self, in_channels: int, out_channels: int, **kwargs: Any) -> MessagePassing:
+        """Build a layer."""
+        return LorentzConv(in_channels, out_channels, **kwargs)
+
+
+class TangentGCN(HyperbolicGNN):
+    """Means of tangent vectors at the origin (`MobiusConv`); ``dropout`` acts on weights.
+
+    HGCN's convolution with the options of this family; `HGCN` is the published network. Arguments as for
+    `HyperbolicGNN`, and ``manifold="ball"`` or ``"lorentz"``.
+    """
+
+    def __init__(self, *args: Any, manifold: str = "ball", **kwargs: Any) -> None:
+        self._model = _known_model(manifold)
+        super().__init__(*args, **kwargs)
+
+    def init_conv(self, in_channels: int, out_channels: int, **kwargs: Any) -> MessagePassing:
+        """Build a layer."""
+        return MobiusConv(in_channels, out_channels, **kwargs)
+
+    def _space(self, c: float, learnable: bool) -> nn.Module:
+        return (PoincareBall if self._model == "ball" else Lorentz)(c, learnable=learnable)
+
+
 class HGNN(HyperbolicGNN):
     """Tangent-space sums with symmetric normalisation (`HGNNConv`); ``dropout`` acts on weights.
 
@@ -176,9 +221,7 @@ class HGNN(HyperbolicGNN):
     normalization: ClassVar[str] = "sym"
 
     def __init__(self, *args: Any, manifold: str = "ball", **kwargs: Any) -> None:
-        if manifold not in ("ball", "lorentz"):
-            raise unknown("manifold", manifold, ("ball", "lorentz"))
-        self._model = manifold
+        self._model = _known_model(manifold)
         super().__init__(*args, **kwargs)
 
     def init_conv(self, in_channels: int, out_channels: int, **kwargs: Any) -> MessagePassing:
@@ -188,6 +231,12 @@ class HGNN(HyperbolicGNN):
 
     def _space(self, c: float, learnable: bool) -> nn.Module:
         return (PoincareBall if self._model == "ball" else Lorentz)(c, learnable=learnable)
+
+
+def _known_model(manifold: str) -> str:
+    if manifold not in ("ball", "lorentz"):
+        raise unknown("manifold", manifold, ("ball", "lorentz"))
+    return manifold
 
 
 class LGCN(HyperbolicGNN):

@@ -9,7 +9,16 @@ from hypersst.models.base import GraphModel
 from hypersst.models.euclidean import GCN, MLP
 from hypersst.models.hgcn import HGCN
 from hypersst.models.hybonet import HyboNet
-from hypersst.models.hyperbolic_gnn import H2HGCN, HGNN, LGCN, LorentzGAT, LorentzGIN, LorentzSAGE
+from hypersst.models.hyperbolic_gnn import (
+    H2HGCN,
+    HGNN,
+    LGCN,
+    LorentzGAT,
+    LorentzGCN,
+    LorentzGIN,
+    LorentzSAGE,
+    TangentGCN,
+)
 from hypersst.models.kappa_gcn import KappaGCN
 
 __all__ = ["MODELS", "build"]
@@ -23,9 +32,11 @@ MODELS: dict[str, type[GraphModel]] = {
     "kappa-gcn": KappaGCN,
     "lgcn": LGCN,
     "lorentz-gat": LorentzGAT,
+    "lorentz-gcn": LorentzGCN,
     "lorentz-gin": LorentzGIN,
     "lorentz-sage": LorentzSAGE,
     "mlp": MLP,
+    "tangent-gcn": TangentGCN,
 }
 
 

@@ -19,7 +19,9 @@ The derivative with respect to space, time following, is −2D for x and 2(x_0/y
 
     D = Δ − (β + q/(2x_0²)) x_s = Δ' − q/(2x_0²) x_s,
 
-which is y_s − (y_0/x_0) x_s without its cancellation, and ∂q/∂c = −(y_0 − x_0)²/(c² x_0 y_0) with
+which is y_s − (y_0/x_0) x_s without its cancellation. One is left: the part of Δ' along x_s is a difference of numbers
+cosh² larger, and in the metric that part of a gradient counts cosh of the radius more than as a number. So x_s·D is set
+to what it must be, β/c − q|x_s|²/(2x_0²), by adding a multiple of x_s. Last, ∂q/∂c = −(y_0 − x_0)²/(c² x_0 y_0) with
 y_0 − x_0 = βx_0 + q/(2x_0).
 """
 
@@ -29,7 +31,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hypersst.manifolds.rows import combined, kept, plus_product
+from hypersst.manifolds.rows import combined, kept, plus_product, row_dot
 from hypersst.manifolds.stable import dot, norm
 
 
@@ -87,8 +89,12 @@ class _SquaredChord(torch.autograd.Function):
         dim = ctx.dim
         x0, y0 = x.narrow(dim, 0, 1), y.narrow(dim, 0, 1)
         time_diff = beta * x0 + 0.5 * q / x0
-        of_x, of_diff, of_y = kept(2 * grad * time_diff / x0, -2 * grad, -x0 / y0)
-        grad_x = plus_product(combined(of_diff, y - x, dim=dim), of_x, x)
+        (tilt,) = kept(time_diff / x0)
+        d = plus_product(y - x, -tilt, x)
+        d.narrow(dim, 0, 1).zero_()
+        along = beta / c - 0.5 * q * (1 - 1 / (c * x0.square()))
+        of_x, of_d, of_y = kept(-2 * grad * (along - row_dot(d, x, dim=dim)) / x0.square(), -2 * grad, -x0 / y0)
+        grad_x = combined(of_d, d, (of_x, x), dim=dim)
         grad_x.narrow(dim, 0, 1).zero_()
         grad_y = combined(of_y, grad_x, dim=dim)
         grad_c = None

@@ -27,8 +27,9 @@ def plus_product(total: Tensor, factor: Tensor, x: Tensor) -> Tensor:
 
 
 def row_dot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
-    """Euclidean inner product over one axis, which is kept, without a temporary of the products."""
-    if dim not in (-1, x.dim() - 1) or not _in_place(x, y):
+    """Euclidean inner product over one axis, which is kept, without a temporary of the products where that is exact."""
+    # A product of matrices may have been asked to round its factors to fewer bits.
+    if dim not in (-1, x.dim() - 1) or not _in_place(x, y) or torch.get_float32_matmul_precision() != "highest":
         return (x * y).sum(dim=dim, keepdim=True)
     with torch.autocast(x.device.type, enabled=False):
         return (x.unsqueeze(-2) @ y.unsqueeze(-1)).squeeze(-1)

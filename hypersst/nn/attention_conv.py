@@ -35,10 +35,15 @@ def edge_softmax(score: Tensor, target: Tensor, num_targets: int, weight: Tensor
     """
     shape = (num_targets, *score.shape[1:])
     index = target.view(-1, *[1] * (score.dim() - 1)).expand_as(score)
-    top = score.new_full(shape, -torch.inf).scatter_reduce(0, index, score.detach(), "amax")
-    exponential = (score - top[target]).exp()
     if weight is not None:
-        exponential = weight.view(-1, *[1] * (score.dim() - 1)) * exponential
+        weight = weight.view(-1, *[1] * (score.dim() - 1))
+        # An edge that does not count must not be the largest either: beside it the others could vanish.
+        score = score.masked_fill(weight == 0, -torch.inf)
+    top = score.new_full(shape, -torch.inf).scatter_reduce(0, index, score.detach(), "amax")
+    # The lower bound keeps -inf - top what it is where no edge counts.
+    exponential = (score - top.clamp_min(torch.finfo(score.dtype).min)[target]).exp()
+    if weight is not None:
+        exponential = weight * exponential
     total = exponential.new_zeros(shape).index_add(0, target, exponential)
     return exponential / total.clamp_min(torch.finfo(score.dtype).tiny)[target]
 
@@ -89,7 +94,7 @@ class AttentionConv(MeanConv):
     ) -> Tensor:
         """Map node points; arguments and result as for `MeanConv`, with targets always needed in a pair."""
         source, target, size = split_nodes(x, edge_index, size)
-        check_adjacency(edge_index, edge_weight, source.shape[-2])
+        check_adjacency(edge_index, edge_weight, source.shape[-2], size is not None)
         if size is not None and target is None:
             raise ValueError("`x` must hold targets too, which attention compares with the sources, got None for them.")
         h = self._transform(source, self.lin)

@@ -53,7 +53,7 @@ class GCNConv(_GCNConv):
             )
         if self.in_channels > 0:  # PyG's -1 stands for "as the first input"
             check_features(x, self.in_channels, "in_channels")
-        check_adjacency(edge_index, edge_weight, x.shape[0])
+        check_adjacency(edge_index, edge_weight, x.shape[0], bipartite=False)
         h = linear(x, self.lin.weight) if isinstance(x, CSRMatrix) else self.lin(x)
         if isinstance(edge_index, CSRMatrix):
             out = edge_index.matmul(h)

@@ -135,7 +135,7 @@ class MeanConv(MessagePassing):
     ) -> tuple[Tensor, Tensor | None, tuple[int, int] | None]:
         """Transformed sources, transformed targets where self-loops need them, and both numbers if bipartite."""
         source, target, size = split_nodes(x, edge_index, size)
-        check_adjacency(edge_index, edge_weight, source.shape[-2])
+        check_adjacency(edge_index, edge_weight, source.shape[-2], size is not None)
         h = self._transform(source, self.lin)
         if size is None or not self.self_loops or isinstance(edge_index, CSRMatrix):
             return h, None, size
@@ -273,17 +273,18 @@ def as_edges(
     return adjacency.long(), edge_weight
 
 
-def check_adjacency(adjacency: object, edge_weight: Tensor | None, num_nodes: int) -> None:
+def check_adjacency(adjacency: object, edge_weight: Tensor | None, num_nodes: int, bipartite: bool) -> None:
     """Refuse what is no graph on ``num_nodes`` nodes.
 
     Args:
         adjacency: What was given as ``edge_index``.
         edge_weight: What was given beside it.
-        num_nodes: Rows of the features.
+        num_nodes: Rows of the features, those of the sources if there are others.
+        bipartite: Whether there are.
 
     Raises:
         TypeError: If ``adjacency`` is neither a tensor nor a `CSRMatrix`.
-        ValueError: If a `CSRMatrix` comes with other weights or has another size.
+        ValueError: If a `CSRMatrix` comes with other weights or has another size, or weights are not one for each edge.
     """
     if isinstance(adjacency, CSRMatrix):
         if edge_weight is not None:
@@ -292,8 +293,17 @@ def check_adjacency(adjacency: object, edge_weight: Tensor | None, num_nodes: in
             raise ValueError(
                 f"`edge_index` must have a column for each of the {num_nodes} nodes, got shape {adjacency.shape}."
             )
+        if not bipartite and adjacency.shape[0] != num_nodes:
+            raise ValueError(
+                f"`edge_index` must have a row for each of the {num_nodes} nodes, got shape {adjacency.shape}."
+            )
     elif not isinstance(adjacency, Tensor):
         raise TypeError(
             "`edge_index` must be a tensor of shape (2, E), a torch sparse tensor or a CSRMatrix, "
             f"got {type(adjacency).__name__}."
+        )
+    elif edge_weight is not None and not is_torch_sparse_tensor(adjacency) and edge_weight.shape != adjacency.shape[1:]:
+        raise ValueError(
+            f"`edge_weight` must hold a number for each of the {adjacency.shape[1]} edges, "
+            f"got shape {tuple(edge_weight.shape)}."
         )

@@ -80,7 +80,8 @@ def poincare_hyperplanes(x: Tensor | CSRMatrix, weight: Tensor, offset: Tensor |
         if isinstance(x, CSRMatrix)
         else at_least_float32(x).square().sum(dim=-1, keepdim=True)
     )
-    conformal = 2.0 / (1.0 - c * sq)
+    # Never zero, as `poincare_math.conformal_gap`: points that were not projected may lie on the border.
+    conformal = 2.0 / (1.0 - c * sq).clamp_min(torch.finfo(sq.dtype).eps)
     along = root * conformal * at_least_float32(linear(x, F.normalize(weight, dim=-1)))
     if offset is not None:
         a = (2.0 * root * offset).clamp(-_LARGEST_OFFSET, _LARGEST_OFFSET)

@@ -52,15 +52,21 @@ class LiftFeatures(nn.Module):
         self._source: Tensor | CSRMatrix | None = None
         self._stamp: tuple[Any, ...] = ()
         self._lifted: Tensor | CSRMatrix | None = None
+        self._version = 0
 
     def forward(self, features: Tensor | CSRMatrix) -> Tensor | CSRMatrix:
         """Lift ``features``, shape ``(*, d)``."""
         stamp = self._state_of(features)
         if not stamp:
             return self._lift(features)
-        if self._lifted is None or features is not self._source or stamp != self._stamp:
+        if self._lifted is None or features is not self._source or stamp != self._stamp or self._touched():
             self._source, self._stamp, self._lifted = features, stamp, self._lift(features)
+            self._version = _values(self._lifted)._version
         return self._lifted
+
+    def _touched(self) -> bool:
+        """Whether somebody wrote into the result that was given out."""
+        return self._lifted is not None and _values(self._lifted)._version != self._version
 
     def _lift(self, features: Tensor | CSRMatrix) -> Tensor | CSRMatrix:
         if isinstance(features, CSRMatrix):
@@ -72,8 +78,7 @@ class LiftFeatures(nn.Module):
         # A compiled graph cannot ask for identities, and an inference tensor cannot enter autograd later.
         if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
             return ()
-        values = features.values if isinstance(features, CSRMatrix) else features
-        tensors = (values, *self.manifold.parameters(), *self.manifold.buffers())
+        tensors = (_values(features), *self.manifold.parameters(), *self.manifold.buffers())
         if any(t.requires_grad or t.is_inference() for t in tensors):
             return ()
         return tuple((id(t), t._version, t.dtype, t.device) for t in tensors)
@@ -81,3 +86,7 @@ class LiftFeatures(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles do not carry the features along."""
         return {**self.__dict__, "_source": None, "_stamp": (), "_lifted": None}
+
+
+def _values(x: Tensor | CSRMatrix) -> Tensor:
+    return x.values if isinstance(x, CSRMatrix) else x

@@ -38,7 +38,7 @@ class LorentzGINConv(MeanConv):
         nn: Network :math:`f` from Lorentz points to Lorentz points, such as a `LorentzLinear` or a sequence of them.
         eps: :math:`\epsilon`, or its first value.
         train_eps: Train :math:`\epsilon`.
-        manifold: Where the points lie; curvature -1 if left out.
+        manifold: Where the points lie; the manifold of ``nn`` if left out, curvature -1 if it has none.
         **kwargs: Arguments of PyG's `MessagePassing`.
 
     Shapes:
@@ -68,7 +68,7 @@ class LorentzGINConv(MeanConv):
         # The network knows its sizes; PyG's GINConv has none either.
         del self.in_channels, self.out_channels
         self.nn = nn
-        self.manifold = as_lorentz(manifold)
+        self.manifold = as_lorentz(getattr(nn, "manifold", None) if manifold is None else manifold)
         self.initial_eps = eps
         value = torch.tensor(float(eps))
         if train_eps:

@@ -1,5 +1,7 @@
 """The squared chord with its hand-written backward, against what autograd makes of the textbook formula."""
 
+import math
+
 import pytest
 import torch
 from manifold_cases import CURVATURES, Case
@@ -68,3 +70,28 @@ def test_squares_are_not_negative_where_points_almost_meet():
     y = m.projx(x * (1 + 1e-7))
     assert (m.sqdist(x, y) >= 0).all()
     assert (m.sqdist(x, x) == 0).all()
+
+
+@pytest.mark.parametrize("radius", [1.0, 3.0, 5.0, 7.0])
+def test_the_riemannian_gradient_of_a_distance_is_right_far_out(radius):
+    """In the metric, where the part along the ray counts cosh(radius) more than as a number."""
+    single, double = Lorentz(), Lorentz().double()
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.randn(500, 8, generator=generator)
+    direction = direction / direction.norm(dim=-1, keepdim=True)
+    x = single.expmap0_space(radius * direction)
+    # Pairs on one ray and pairs in all directions.
+    other = torch.where(torch.arange(500).unsqueeze(1) % 2 == 0, 0.8 * direction, direction.roll(1, 0))
+    y = single.expmap0_space(radius * other)
+
+    def gradient(manifold, x, y):
+        x = manifold.from_space(x[:, 1:]).detach().requires_grad_()
+        y = manifold.from_space(y[:, 1:]).detach().requires_grad_()
+        found = torch.autograd.grad(manifold.dist(x, y).sum(), (x, y))
+        return [manifold.egrad2rgrad(p.detach(), g) for p, g in zip((x, y), found, strict=True)]
+
+    for p, found, truth in zip((x, y), gradient(single, x, y), gradient(double, x.double(), y.double()), strict=True):
+        point = double.from_space(p[:, 1:].double())
+        error = double.inner(point, found.double() - truth).sqrt().max()
+        # The gradient of a distance has length one.
+        assert error < 8 * torch.finfo(torch.float32).eps * math.cosh(radius)

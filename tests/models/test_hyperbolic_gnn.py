@@ -15,7 +15,7 @@ from hypersst.nn import CSRMatrix
 from hypersst.spectral import find_targets
 
 NAMES = tuple(n for n, kind in MODELS.items() if issubclass(kind, HyperbolicGNN))
-BALL = ("hgnn", "kappa-gcn")  # no time coordinate
+BALL = ("hgnn", "kappa-gcn", "tangent-gcn")  # no time coordinate
 
 
 def community_graph(seed=0):
@@ -34,8 +34,18 @@ def make(name, out_channels=2, num_layers=3, seed=0, **options):
 
 
 def test_the_registry_holds_a_network_for_each_convolution():
-    expected = {"h2h", "hgnn", "kappa-gcn", "lgcn", "lorentz-gat", "lorentz-gin", "lorentz-sage"}
-    assert set(NAMES) == expected
+    over = {
+        "h2h",
+        "hgnn",
+        "kappa-gcn",
+        "lgcn",
+        "lorentz-gat",
+        "lorentz-gcn",
+        "lorentz-gin",
+        "lorentz-sage",
+        "tangent-gcn",
+    }
+    assert set(NAMES) == over
 
 
 @pytest.mark.parametrize("jk", [None, "last", "cat", "max"])

@@ -12,6 +12,7 @@ from conv_cases import ATTENTIVE, LAZY, NAMES, ROOTED, conv_points, make_conv, o
 from layer_cases import small_graph, sparse_adjacency, sparse_features
 
 import hypersst
+from hypersst.manifolds import Lorentz
 from hypersst.manifolds.stereographic import Stereographic
 from hypersst.nn import (
     CSRMatrix,
@@ -20,6 +21,8 @@ from hypersst.nn import (
     LiftFeatures,
     LorentzConv,
     LorentzGATConv,
+    LorentzGINConv,
+    LorentzLinear,
     LorentzSAGEConv,
     edge_softmax,
 )
@@ -301,3 +304,13 @@ def test_attention_needs_memory_for_edges_only(name):
     x = conv.manifold.from_space(torch.ones(n, 2))
     y = conv(x, torch.tensor([[0, 1], [1, n - 1]]))
     assert y.shape[0] == n and y.isfinite().all()
+
+
+def test_an_edge_of_weight_zero_is_not_the_largest():
+    alpha = edge_softmax(torch.tensor([0.0, -200.0]), torch.tensor([0, 0]), 1, torch.tensor([0.0, 1.0]))
+    torch.testing.assert_close(alpha, torch.tensor([0.0, 1.0]))
+
+
+def test_gin_lies_where_its_network_does():
+    network = LorentzLinear(4, 3, manifold=Lorentz(4.0))
+    assert LorentzGINConv(network).manifold is network.manifold

@@ -220,3 +220,22 @@ def test_gcn_conv_caches_as_pyg_does():
     conv = GCNConv(4, 3, cached=True)
     x = torch.randn(n, 4)
     torch.testing.assert_close(conv(x, edge_index), conv(x, edge_index[:, :2]))
+
+
+@pytest.mark.parametrize("shape", [(8, 1), (7,)])
+def test_edge_weights_must_be_one_for_each_edge(shape):
+    edge_index, num_nodes = small_graph()
+    conv = LorentzConv(4, 4)
+    x = conv.manifold.from_space(torch.randn(num_nodes, 4))
+    with pytest.raises(ValueError, match=r"`edge_weight` must hold a number for each of the 8 edges, got shape"):
+        conv(x, edge_index, torch.ones(shape))
+
+
+def test_a_sparse_matrix_must_have_a_row_for_each_node():
+    edge_index, num_nodes = small_graph()
+    matrix = normalized_adjacency(edge_index, num_nodes)
+    wide = CSRMatrix.from_dense(matrix.to_dense()[:-1])
+    conv = LorentzConv(4, 4)
+    x = conv.manifold.from_space(torch.randn(num_nodes, 4))
+    with pytest.raises(ValueError, match=r"`edge_index` must have a row for each of the 6 nodes"):
+        conv(x, wide)

@@ -106,3 +106,11 @@ def test_copies_do_not_carry_the_features_along():
     lift(sparse_features().float())
     assert copy.deepcopy(lift)._lifted is None
     assert lift._lifted is not None
+
+
+def test_a_result_that_was_written_into_is_not_given_out_again():
+    layer = LiftFeatures(manifold=Lorentz())
+    x = torch.randn(3, 4)
+    expected = layer(x).clone()
+    layer(x).zero_()
+    torch.testing.assert_close(layer(x), expected, rtol=0, atol=0)

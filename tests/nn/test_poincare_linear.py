@@ -60,3 +60,12 @@ def test_large_weights_and_points_near_the_border_stay_finite_in_float32():
     assert (y.norm(dim=-1) < 1).all()
     for gradient in (x.grad, layer.weight.grad, layer.bias.grad):
         assert gradient.isfinite().all()
+
+
+def test_points_on_the_border_get_finite_results_and_gradients():
+    layer = PoincareLinear(1, 2)
+    torch.nn.init.constant_(layer.bias, 0.1)
+    x = torch.ones(1, 1, requires_grad=True)
+    layer(x).sum().backward()
+    assert layer(x).isfinite().all()
+    assert x.grad.isfinite().all()
