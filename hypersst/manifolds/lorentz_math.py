@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from hypersst.manifolds.chord import squared_chord
+from hypersst.manifolds.normalized import normalize as normalize
 from hypersst.manifolds.radial import radial
 from hypersst.manifolds.stable import asinh, dot, log_ratio, norm, sqrt0
 
@@ -223,24 +224,6 @@ def egrad2rgrad(x: Tensor, grad: Tensor, c: Tensor, *, dim: int = -1) -> Tensor:
     xs, gs = space_part(x, dim=dim), space_part(grad, dim=dim)
     # ⟨x, (−g₀, g_s)⟩ is the Euclidean product of x and g.
     return tangent_from_space(x, gs + c * dot(x, grad, dim=dim) * xs, dim=dim)
-
-
-def normalize(s: Tensor, c: Tensor, *, dim: int = -1) -> Tensor:
-    r"""Scale a time-like ambient vector onto the hyperboloid, :math:`s / (\sqrt c\,\sqrt{|\langle s, s\rangle|})`.
-
-    Time is recomputed from the scaled space, so the result is a point whatever s was; of zero it is the origin. A sum
-    of points with non-negative weights is time-like. Errors of the radius grow as eps·cosh²(radius), because s itself
-    is rounded: 1e-3 at radius 5 in float32.
-
-    Source: W. Chen et al., *Fully hyperbolic neural networks*, 2022, eq. 9; c is general here.
-    """
-    time, space = time_part(s, dim=dim), space_part(s, dim=dim)
-    length = norm(space, dim=dim)
-    square = ((time - length) * (time + length)).abs()
-    # The square root of tiny lets weights shrink to 1e-9 before the guard acts.
-    guard = torch.finfo(s.dtype).tiny ** 0.5
-    scale = (c * square.clamp_min(guard)).rsqrt()
-    return torch.cat(((1 / c + (scale * length).square()).sqrt(), scale * space), dim=dim)
 
 
 def centroid(x: Tensor, weight: Tensor | None, c: Tensor) -> Tensor:

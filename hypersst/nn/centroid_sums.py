@@ -23,5 +23,4 @@ class CentroidSums:
         return self.manifold.from_space(h[..., 1:].double())
 
     def _centre(self, total: Tensor) -> Tensor:
-        # Time from space again, so that the empty sum is the origin.
-        return self.manifold.from_space(self.manifold.normalize(total)[..., 1:])
+        return self.manifold.normalize(total)
