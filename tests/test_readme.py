@@ -1,5 +1,6 @@
 """The README's code runs, its commands exist, and its tables are those of the records."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -65,3 +66,13 @@ def test_the_table_of_optimizer_steps_is_made_of_the_record() -> None:
 
 def test_the_table_of_manifold_operations_is_made_of_the_record() -> None:
     assert _table("manifold_ops", DECISIONS) == manifold_ops.markdown_table(RESULTS / "manifold_ops.json")
+
+
+def test_the_scores_of_the_embedded_tree_are_those_of_the_record() -> None:
+    record = json.loads((RESULTS / "mammals.json").read_text())
+    scores = record["test"]
+    found = re.search(r"mean rank ([\d.]+) and mean\naverage precision ([\d.]+) when", README)
+    assert found
+    assert found.groups() == (f"{scores['mean_rank']:.2f}", f"{scores['mean_average_precision']:.3f}")
+    assert (record["settings"]["dataset"], record["settings"]["dim"]) == ("mammals", 5)
+    assert 30 < record["seconds"] < 90
