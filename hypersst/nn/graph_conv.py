@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.nn.conv import MessagePassing
 from torch_geometric.utils import is_torch_sparse_tensor, spmm, to_edge_index
 
-from hypersst.nn.lazy_linear import check_in_channels, reset
+from hypersst.nn.lazy_linear import check_in_channels, lazy_linear, reset
 from hypersst.nn.row_norm import row_norm
 from hypersst.nn.shapes import check_channels
 from hypersst.nn.sparse import CSRMatrix
@@ -73,6 +73,13 @@ class MeanConv(MessagePassing):
         self.normalize = normalize
         self.cached = cached
         self._cached_graph: tuple[Tensor, Tensor | None] | None = None
+
+    def _add_linear(self, kind: type[nn.Module], *args: Any, **options: Any) -> None:
+        """Give sources, and targets of other sizes, their linear layer of a kind; a size of -1 waits for the input."""
+        source, target = pair(self.in_channels)
+        self.lin = lazy_linear(kind, source, *args, **options)
+        if target is not None:
+            self.lin_dst = lazy_linear(kind, target, *args, **options)
 
     def reset_parameters(self) -> None:
         """Draw the linear layers anew and forget the cached graph."""

@@ -13,8 +13,7 @@ from torch_geometric.utils import scatter
 from hypersst.errors import unknown
 from hypersst.nn.activation import Activation, resolve_activation
 from hypersst.nn.ball_activation import ball_activation
-from hypersst.nn.graph_conv import MeanConv, Points, as_edges, pair
-from hypersst.nn.lazy_linear import lazy_linear
+from hypersst.nn.graph_conv import MeanConv, Points, as_edges
 from hypersst.nn.manifold_argument import as_hyperbolic
 from hypersst.nn.mobius_linear import MobiusLinear
 from hypersst.nn.origin import exp0, log0
@@ -94,10 +93,7 @@ class HGNNConv(MeanConv):
         if normalization not in _NORMALIZATIONS:
             raise unknown("normalization", normalization, _NORMALIZATIONS)
         manifold = as_hyperbolic(manifold)
-        source, target = pair(in_channels)
-        self.lin = lazy_linear(MobiusLinear, source, out_channels, False, manifold=manifold, dropout=dropout)
-        if target is not None:
-            self.lin_dst = lazy_linear(MobiusLinear, target, out_channels, False, manifold=manifold, dropout=dropout)
+        self._add_linear(MobiusLinear, out_channels, False, manifold=manifold, dropout=dropout)
         self.manifold = manifold
         self.normalization = normalization
         self.activation = resolve_activation(activation)

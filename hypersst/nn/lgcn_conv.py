@@ -10,8 +10,6 @@ from torch import Tensor
 from hypersst.nn.activation import Activation, resolve_activation
 from hypersst.nn.attention_conv import AttentionConv
 from hypersst.nn.centroid_sums import CentroidSums
-from hypersst.nn.graph_conv import pair
-from hypersst.nn.lazy_linear import lazy_linear
 from hypersst.nn.manifold_argument import as_lorentz
 from hypersst.nn.mobius_linear import MobiusLinear
 
@@ -87,10 +85,7 @@ class LGCNConv(CentroidSums, AttentionConv):
             **kwargs,
         )
         manifold = as_lorentz(manifold)
-        source, target = pair(in_channels)
-        self.lin = lazy_linear(MobiusLinear, source, out_channels, bias, manifold=manifold)
-        if target is not None:
-            self.lin_dst = lazy_linear(MobiusLinear, target, out_channels, bias, manifold=manifold)
+        self._add_linear(MobiusLinear, out_channels, bias, manifold=manifold)
         self.lin_attention = MobiusLinear(out_channels, out_channels, False, manifold=manifold)
         self.manifold = manifold
         self.out_manifold = manifold if out_manifold is None else as_lorentz(out_manifold)

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from hypersst.nn.activation import Activation
 from hypersst.nn.centroid_sums import CentroidSums
-from hypersst.nn.graph_conv import MeanConv, pair
-from hypersst.nn.lazy_linear import lazy_linear
+from hypersst.nn.graph_conv import MeanConv
 from hypersst.nn.lorentz_linear import LorentzLinear
 from hypersst.nn.manifold_argument import as_lorentz
 
@@ -90,10 +89,7 @@ class LorentzConv(CentroidSums, MeanConv):
         )
         options: dict[str, Any] = {"time": time, "activation": activation, "dropout": dropout}
         manifold = as_lorentz(manifold)
-        source, target = pair(in_channels)
-        self.lin = lazy_linear(LorentzLinear, source, out_channels, bias, manifold=manifold, **options)
-        if target is not None:
-            self.lin_dst = lazy_linear(LorentzLinear, target, out_channels, bias, manifold=manifold, **options)
+        self._add_linear(LorentzLinear, out_channels, bias, manifold=manifold, **options)
         self.manifold = manifold
 
     def _finish(self, total: Tensor) -> Tensor:

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from hypersst.nn.activation import Activation
 from hypersst.nn.attention_conv import AttentionConv
 from hypersst.nn.centroid_sums import CentroidSums
-from hypersst.nn.graph_conv import Points, pair
-from hypersst.nn.lazy_linear import lazy_linear
+from hypersst.nn.graph_conv import Points
 from hypersst.nn.lorentz_linear import LorentzLinear
 from hypersst.nn.manifold_argument import as_lorentz
 from hypersst.nn.shapes import check_channels
@@ -99,12 +98,9 @@ class LorentzGATConv(CentroidSums, AttentionConv):
             **kwargs,
         )
         manifold = as_lorentz(manifold)
-        source, target = pair(in_channels)
         width = heads * out_channels
         options: dict[str, Any] = {"time": time, "manifold": manifold}
-        self.lin = lazy_linear(LorentzLinear, source, width, bias, activation=activation, **options)
-        if target is not None:
-            self.lin_dst = lazy_linear(LorentzLinear, target, width, bias, activation=activation, **options)
+        self._add_linear(LorentzLinear, width, bias, activation=activation, **options)
         self.lin_query = LorentzLinear(width, width, bias, **options)
         self.lin_key = LorentzLinear(width, width, bias, **options)
         self.scale = nn.Parameter(torch.full((heads,), 0.5 * math.log(out_channels)))

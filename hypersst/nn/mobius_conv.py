@@ -9,8 +9,7 @@ from torch import Tensor
 
 from hypersst.manifolds import Lorentz
 from hypersst.nn.activation import Activation, resolve_activation
-from hypersst.nn.graph_conv import MeanConv, Points, pair
-from hypersst.nn.lazy_linear import lazy_linear
+from hypersst.nn.graph_conv import MeanConv, Points
 from hypersst.nn.manifold_argument import as_hyperbolic
 from hypersst.nn.mobius_linear import MobiusLinear
 from hypersst.nn.origin import exp0, log0
@@ -93,10 +92,7 @@ class MobiusConv(MeanConv):
             **kwargs,
         )
         manifold = as_hyperbolic(manifold)
-        source, target = pair(in_channels)
-        self.lin = lazy_linear(MobiusLinear, source, out_channels, bias, manifold=manifold, dropout=dropout)
-        if target is not None:
-            self.lin_dst = lazy_linear(MobiusLinear, target, out_channels, bias, manifold=manifold, dropout=dropout)
+        self._add_linear(MobiusLinear, out_channels, bias, manifold=manifold, dropout=dropout)
         self.manifold = manifold
         self.out_manifold = self.manifold if out_manifold is None else as_hyperbolic(out_manifold)
         if isinstance(self.manifold, Lorentz) != isinstance(self.out_manifold, Lorentz):

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from hypersst.manifolds.stereographic_math import from_sphere, to_sphere
 from hypersst.nn.activation import Activation, resolve_activation
-from hypersst.nn.graph_conv import MeanConv, pair
-from hypersst.nn.lazy_linear import lazy_linear
+from hypersst.nn.graph_conv import MeanConv
 from hypersst.nn.stereographic_linear import StereographicLinear, as_stereographic
 
 __all__ = ["StereographicConv"]
@@ -90,11 +89,7 @@ class StereographicConv(MeanConv):
             **kwargs,
         )
         manifold = as_stereographic(manifold)
-        source, target = pair(in_channels)
-        options: dict[str, Any] = {"manifold": manifold, "dropout": dropout}
-        self.lin = lazy_linear(StereographicLinear, source, out_channels, bias, **options)
-        if target is not None:
-            self.lin_dst = lazy_linear(StereographicLinear, target, out_channels, bias, **options)
+        self._add_linear(StereographicLinear, out_channels, bias, manifold=manifold, dropout=dropout)
         self.manifold = manifold
         self.out_manifold = manifold if out_manifold is None else as_stereographic(out_manifold)
         self.activation = resolve_activation(activation)
