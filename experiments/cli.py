@@ -23,8 +23,9 @@ from hypersst.experiments.embedding import embed_command
 from hypersst.experiments.interrupts import InterruptedRun
 from hypersst.experiments.records import Record, device_name, versions, write_record
 from hypersst.experiments.report import markdown_table
+from hypersst.experiments.run import Run
 from hypersst.experiments.settings import Settings
-from hypersst.experiments.training import Run, resolve_device
+from hypersst.experiments.training import resolve_device
 from hypersst.experiments.training import train as train_run
 
 __all__ = ["main"]

@@ -15,8 +15,9 @@ from hypersst.experiments import training
 from hypersst.experiments.checkpoint import CheckpointError, load_checkpoint
 from hypersst.experiments.interrupts import InterruptedRun
 from hypersst.experiments.records import Record
+from hypersst.experiments.run import Run
 from hypersst.experiments.settings import Settings
-from hypersst.experiments.training import Run, resolve_device, train
+from hypersst.experiments.training import resolve_device, train
 
 METHODS = ["full", "sst", "lora", "relora"]
 
