@@ -13,8 +13,11 @@ from hypersst.datasets.graph_task import GraphTask
 from hypersst.datasets.non_edges import NonEdges
 from hypersst.datasets.non_neighbours import NonNeighbours
 from hypersst.datasets.own_graphs import from_edges, from_networkx
+from hypersst.datasets.partition import cut_share, partition
 from hypersst.datasets.registry import DATASETS, Dataset, load
 from hypersst.datasets.splits import SPLITS, TASKS, hgcn_nodes, split_edges, split_graph, stratified_nodes
+from hypersst.datasets.subgraphs import Subgraphs
+from hypersst.datasets.synthetic import synthetic_graph
 from hypersst.datasets.wordnet import HIERARCHIES, Hierarchy, load_hierarchy
 
 __all__ = [
@@ -29,15 +32,19 @@ __all__ = [
     "Hierarchy",
     "NonEdges",
     "NonNeighbours",
+    "Subgraphs",
     "cache_dir",
+    "cut_share",
     "disease_tree",
     "from_edges",
     "from_networkx",
     "hgcn_nodes",
     "load",
     "load_hierarchy",
+    "partition",
     "split_edges",
     "split_graph",
     "stratified_nodes",
+    "synthetic_graph",
     "validate",
 ]

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 import numpy as np
 import scipy.sparse as sp
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["SPARSE_BELOW", "identity", "row_normalize", "sparse_rows", "to_tensor"]
+__all__ = ["SPARSE_BELOW", "identity", "row_normalize", "select_rows", "sparse_rows", "to_tensor"]
 
 SPARSE_BELOW = 0.20
 """Share of non-zero entries below which a feature matrix is kept sparse (Cora 1.3 %, PubMed 10.0 %)."""
@@ -50,6 +51,29 @@ def sparse_rows(x: Tensor) -> Tensor:
     """Convert a matrix of any layout to sparse CSR, without torch's notice that the layout is in beta."""
     with _beta_notice_silenced():
         return x.to_sparse_csr()
+
+
+def select_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """Copy some rows of a dense or sparse CSR matrix.
+
+    Args:
+        x: Shape ``(n, d)``.
+        rows: Which, in the order wanted, shape ``(k,)``.
+
+    Returns:
+        Shape ``(k, d)``, of the same layout.
+    """
+    if x.layout == torch.strided:
+        return x[rows]
+    crow, col = x.crow_indices(), x.col_indices()
+    start = crow[rows]
+    counts = crow[rows + 1] - start
+    ends = counts.cumsum(0)
+    entry = torch.arange(int(ends[-1]) if rows.numel() else 0, device=x.device)
+    entry += (start - ends + counts).repeat_interleave(counts)
+    parts = F.pad(ends, (1, 0)), col[entry], x.values()[entry]
+    with _beta_notice_silenced():
+        return torch.sparse_csr_tensor(*parts, (rows.numel(), x.size(1)), check_invariants=False)
 
 
 def _sparse_csr(csr: sp.csr_matrix) -> Tensor:

@@ -17,11 +17,13 @@ from hypersst.datasets.graph_task import GraphTask
 from hypersst.datasets.hgcn import append_degrees, read_airport, read_disease
 from hypersst.datasets.planetoid import read_planetoid
 from hypersst.datasets.splits import SPLITS, TASKS, split_graph
+from hypersst.datasets.synthetic import LEAST_NODES, synthetic_graph
 from hypersst.errors import unknown
 
 __all__ = ["DATASETS", "Dataset", "load"]
 
-_TREE_SEED = 0
+# Always the same graph, as for any other set: `seed` is for the split alone.
+_GRAPH_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -30,17 +32,20 @@ class Dataset:
 
     Attributes:
         summary: One line for lists.
-        read: Makes the graph of the files' content, the task, the split and whether to normalise features.
+        read: Makes the graph of the files' content, the task, the split and whether to normalise features; of the
+            number of nodes too, if that can be chosen.
         normalize: Whether HGCN divides the rows of its features by their sums.
         files: What ``read`` needs.
         finish: Adds what depends on the split.
+        any_size: Whether the number of nodes can be chosen.
     """
 
     summary: str
-    read: Callable[[Mapping[str, bytes], str, str, bool], Graph]
+    read: Callable[..., Graph]
     normalize: bool
     files: tuple[DataFile, ...] = ()
     finish: Callable[[GraphTask], GraphTask] | None = None
+    any_size: bool = False
 
 
 def _planetoid(name: str, files: Mapping[str, bytes], task: str, split: str, normalize: bool) -> Graph:
@@ -56,8 +61,13 @@ def _disease(files: Mapping[str, bytes], task: str, split: str, normalize: bool)
 
 
 def _disease_tree(files: Mapping[str, bytes], task: str, split: str, normalize: bool) -> Graph:
-    # Always the same tree, as for any other set: `seed` is for the split alone.
-    return disease_tree(generator=torch.Generator().manual_seed(_TREE_SEED))
+    return disease_tree(generator=torch.Generator().manual_seed(_GRAPH_SEED))
+
+
+def _synthetic(files: Mapping[str, bytes], task: str, split: str, normalize: bool, nodes: int = 10_000) -> Graph:
+    if nodes < LEAST_NODES:
+        raise ValueError(f"`nodes` must be at least {LEAST_NODES}, got {nodes}.")
+    return synthetic_graph(nodes, generator=torch.Generator().manual_seed(_GRAPH_SEED))
 
 
 DATASETS: Mapping[str, Dataset] = {
@@ -82,6 +92,9 @@ DATASETS: Mapping[str, Dataset] = {
     ),
     "airport": Dataset("3,188 airports and their flights (HGCN)", _airport, True, sources.AIRPORT, append_degrees),
     "disease": Dataset("epidemic on a tree of 2,665 nodes (HGCN, disease_lp)", _disease, False, sources.DISEASE),
+    "synthetic": Dataset(
+        "scale-free, tree-like graph of any size, generated: needs no files", _synthetic, False, any_size=True
+    ),
 }
 """All data sets by the names that `load` takes."""
 
@@ -94,6 +107,7 @@ def load(
     seed: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
     normalize: bool | None = None,
+    nodes: int | None = None,
 ) -> GraphTask:
     """Load a data set and split it for a task.
 
@@ -108,6 +122,7 @@ def load(
         seed: Seed of the split. The literature's is 1234.
         data_dir: Folder to look in first.
         normalize: Divide each row of the features by its sum; ``None`` for what HGCN does with this set.
+        nodes: Number of nodes, for ``"synthetic"`` only; 10,000 if left out.
 
     Returns:
         The task, on the CPU.
@@ -129,11 +144,15 @@ def load(
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     dataset = DATASETS[name]
+    if nodes is not None and not dataset.any_size:
+        sized = ", ".join(other for other in DATASETS if DATASETS[other].any_size)
+        raise ValueError(f"`nodes` must be left out for {name} (only {sized} is made in any size), got {nodes}.")
     if normalize is None:
         normalize = dataset.normalize
     elif normalize and not dataset.files:
         raise ValueError(f"`normalize` must be left out for {name}, whose features are generated, got {normalize}.")
     files = read_files(dataset.files, data_dir)
-    graph = dataset.read(files, task, split, normalize)
+    size = {} if nodes is None else {"nodes": nodes}
+    graph = dataset.read(files, task, split, normalize, **size)
     result = split_graph(graph, task, split, seed)
     return result if dataset.finish is None else dataset.finish(result)

@@ -15,10 +15,13 @@ from hypersst.experiments.training import train
 
 __all__ = ["missing", "recorded", "run_grid"]
 
+# Settings that came later, with the values that older records stand for.
+_LATER = {"nodes": 0, "parts": 1, "parts_per_batch": 1, "neighbors": [], "batch_size": 1024, "compile": False}
+
 
 def recorded(runs: list[ResolvedSettings], path: Path) -> list[Record]:
     """The records in ``path`` of exactly these runs, in their order; runs without one are left out."""
-    by_settings = [(record.settings, record) for record in read_records(path)]
+    by_settings = [(_LATER | record.settings, record) for record in read_records(path)]
     found = []
     for run in runs:
         wanted = run.to_dict()
@@ -28,7 +31,7 @@ def recorded(runs: list[ResolvedSettings], path: Path) -> list[Record]:
 
 def missing(runs: list[ResolvedSettings], path: Path) -> list[ResolvedSettings]:
     """Those of ``runs`` that have no record in ``path``."""
-    done = [record.settings for record in read_records(path)]
+    done = [_LATER | record.settings for record in read_records(path)]
     return [run for run in runs if run.to_dict() not in done]
 
 

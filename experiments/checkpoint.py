@@ -69,7 +69,7 @@ def check_same_run(saved: dict[str, Any], wanted: dict[str, Any]) -> None:
     Raises:
         CheckpointError: Naming each setting that differs, with both values.
     """
-    names = [n for n in wanted if n not in _MAY_DIFFER and saved.get(n) != wanted[n]]
+    names = [n for n in wanted | saved if n not in _MAY_DIFFER and saved.get(n) != wanted.get(n)]
     if names:
-        listed = ", ".join(f"`{n}` is {saved.get(n)!r} there and {wanted[n]!r} here" for n in names)
+        listed = ", ".join(f"`{n}` is {saved.get(n)!r} there and {wanted.get(n)!r} here" for n in names)
         raise CheckpointError(f"`resume` must be a checkpoint of the same run, but {listed}.")

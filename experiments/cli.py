@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import tyro
@@ -15,35 +15,42 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import hypersst
-from hypersst.datasets import load
-from hypersst.errors import NonFiniteError
+from hypersst.errors import NonFiniteError, unknown
 from hypersst.experiments import grids
 from hypersst.experiments.bench import missing, recorded, run_grid
+from hypersst.experiments.benchmarks import speed, speed_tables
 from hypersst.experiments.embedding import embed_command
 from hypersst.experiments.interrupts import InterruptedRun
+from hypersst.experiments.minibatch_run import run_for
 from hypersst.experiments.records import Record, device_name, versions, write_record
 from hypersst.experiments.report import markdown_table
-from hypersst.experiments.run import Run
 from hypersst.experiments.settings import Settings
-from hypersst.experiments.training import resolve_device
+from hypersst.experiments.training import load_task, resolve_device, train_seeds
 from hypersst.experiments.training import train as train_run
 
 __all__ = ["main"]
 
 _Settings = Annotated[Settings, tyro.conf.arg(name="")]
+_NAMES = {"f1": "F1", "f1_macro": "macro F1", "accuracy": "accuracy", "roc_auc": "ROC-AUC", "ap": "AP"}
 
 
 def result_line(record: Record) -> str:
     """One line that says what was trained and how well."""
     s = record.settings
     rank = "" if s["method"] == "full" else f" rank {s['rank']}"
-    names = {"f1": "F1", "f1_macro": "macro F1", "accuracy": "accuracy", "roc_auc": "ROC-AUC", "ap": "AP"}
-    test = ", ".join(f"{names[k]} {100 * v:.2f}" for k, v in record.test.items())
+    test = ", ".join(f"{_NAMES[k]} {100 * v:.2f}" for k, v in record.test.items())
     return (
         f"{s['dataset']} {s['task']} {s['model']} {s['method']}{rank} seed {s['seed']}: test {test} "
         f"(epoch {record.best_epoch} of {record.epochs}, {record.seconds:.1f} s, "
         f"{record.trainable:,} of {record.stored:,} numbers train)"
     )
+
+
+def spread_line(records: list[Record]) -> str:
+    """One line with mean and sample standard deviation of the test scores of several seeds."""
+    found = {key: torch.tensor([100 * record.test[key] for record in records]) for key in records[0].test}
+    listed = ", ".join(f"{_NAMES[key]} {x.mean():.2f} ± {x.std():.2f}" for key, x in found.items())
+    return f"{len(records)} seeds: test {listed} ({sum(record.seconds for record in records):.1f} s)"
 
 
 def train(
@@ -53,6 +60,7 @@ def train(
     device: str = "cpu",
     output: Path | None = None,
     resume: Path | None = None,
+    seeds: int = 1,
 ) -> int:
     """Train a graph network (or embed a hierarchy), print its scores, and write a JSON record and a checkpoint.
 
@@ -62,10 +70,16 @@ def train(
         device: Where to train: cpu, cuda, cuda:1.
         output: Folder of the run; runs/NAME by default, NAME made of the settings.
         resume: Checkpoint to continue; give the same settings as before.
+        seeds: Train so many networks at once, their seeds counted from the given one, with a record each.
     """
+    if seeds < 1:
+        raise ValueError(f"`seeds` must be at least 1, got {seeds}.")
     if settings.task == "embed":
+        if seeds > 1:
+            raise ValueError(f"`seeds` must be 1 for embed, whose runs are trained one by one, got {seeds}.")
         return embed_command(settings, data_dir=data_dir, device=device, output=output, resume=resume)
-    folder = output or Path("runs") / settings.run_name
+    name = settings.run_name if seeds == 1 else f"{settings.run_name}-{seeds}seeds"
+    folder = output or Path("runs") / name
     console = Console(stderr=True)
     columns = (
         TextColumn("epoch"),
@@ -76,19 +90,26 @@ def train(
     )
     epochs = settings.resolve().epochs
     if console.is_terminal:
-        console.print(settings.run_name, style="bold")
+        console.print(name, style="bold")
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(settings.run_name, total=epochs, loss=float("nan"), score=float("nan"))
+        bar = progress.add_task(name, total=epochs, loss=float("nan"), score=float("nan"))
 
         def show(epoch: int, loss: float, score: float) -> None:
             progress.update(bar, completed=epoch, loss=loss, score=score)
 
+        options: dict[str, Any] = {"data_dir": data_dir, "device": device, "resume": resume, "report": show}
         checkpoint = folder / "checkpoint.pt"
-        record = train_run(
-            settings, data_dir=data_dir, device=device, checkpoint=checkpoint, resume=resume, report=show
-        )
-    write_record(folder / "record.json", record)
-    print(result_line(record))
+        if seeds == 1:
+            records = {"record.json": train_run(settings, checkpoint=checkpoint, **options)}
+        else:
+            numbers = range(settings.seed, settings.seed + seeds)
+            found = train_seeds(settings, numbers, checkpoint=checkpoint, **options)
+            records = {f"record-s{number}.json": record for number, record in zip(numbers, found, strict=True)}
+    for file, record in records.items():
+        write_record(folder / file, record)
+        print(result_line(record))
+    if seeds > 1:
+        print(spread_line(list(records.values())))
     return 0
 
 
@@ -104,10 +125,10 @@ def info(settings: _Settings, *, data_dir: Path | None = None, device: str = "cp
     print(", ".join(f"{name} {number}" for name, number in versions().items()))
     print(f"{target}: {device_name(target)}, {torch.get_num_threads()} threads")
     full = settings.resolve()
-    task = load(full.dataset, task=full.task, split=full.split, seed=full.split_seed, data_dir=data_dir)
+    task = load_task(full, data_dir)
     print(task.describe())
     with torch.random.fork_rng():
-        run = Run(full, task.to(target))
+        run = run_for(full, task.to(target))
     print(run.model)
     if run.trainer.report:
         print(run.trainer.report)
@@ -122,26 +143,43 @@ _RESULTS = Path("experiments") / "results"
 def bench(
     grid: tyro.conf.Positional[str],
     *,
-    jobs: int = 2,
+    jobs: int | None = None,
+    cases: tuple[str, ...] = (),
+    rounds: int | None = None,
     data_dir: Path | None = None,
     device: str = "cpu",
     results: Path = _RESULTS,
 ) -> int:
-    """Train all runs of a table that have no record yet; can be stopped and called again.
+    """Train all runs of a table that have no record yet (can be stopped and called again), or time training steps.
 
     Args:
-        grid: Name of the table.
-        jobs: Processes at a time, one thread each.
+        grid: Name of the table, or speed.
+        jobs: Processes at a time, one thread each; 2 if left out. Not for speed.
+        cases: speed: names or kinds of the cases to time, such as reference or gcn-cora-nc; all if left out.
+        rounds: speed: turns of each side.
         data_dir: Folder to look for data files in first.
         device: Where to train.
-        results: Folder of the records, one file of JSON lines per table.
+        results: Folder of the records, one file per table.
     """
+    if grid == "speed":
+        if jobs is not None:
+            raise ValueError(f"`jobs` must be left out for speed, whose sides take turns in one process, got {jobs}.")
+        turns = {} if rounds is None else {"rounds": rounds}
+        options = speed.Settings(cases=cases, device=device, data_dir=data_dir, output=results / "speed.json", **turns)
+        speed_tables.print_tables(speed.run(options))
+        print(f"recorded in {options.output}")
+        return 0
+    if grid not in grids.GRIDS:
+        raise unknown("grid", grid, [*grids.GRIDS, "speed"])
+    for name, value in (("cases", cases or None), ("rounds", rounds)):
+        if value is not None:
+            raise ValueError(f"`{name}` must be left out for a table of runs: it is for speed, got {value}.")
     runs, path = grids.grid(grid), results / f"{grid}.jsonl"
 
     def done(record: Record, left: int) -> None:
         print(f"{result_line(record)}; {left} left", flush=True)
 
-    run_grid(runs, path, jobs=jobs, data_dir=data_dir, device=device, done=done)
+    run_grid(runs, path, jobs=2 if jobs is None else jobs, data_dir=data_dir, device=device, done=done)
     print(f"{len(runs)} runs are recorded in {path}")
     return 0
 

@@ -39,6 +39,7 @@ class Record:
         peak_memory: Largest memory of the process (on a GPU: of torch's allocator), in bytes.
         trainable: Numbers that train at a time.
         stored: Numbers held in parameters.
+        together: Seeds that were trained at once; ``seconds`` is this one's share.
     """
 
     settings: dict[str, Any]
@@ -54,6 +55,7 @@ class Record:
     peak_memory: int
     trainable: int
     stored: int
+    together: int = 1
 
 
 @functools.cache
@@ -88,6 +90,11 @@ def peak_memory(device: torch.device) -> int:
     """Bytes at the highest: of torch's allocator on a GPU, else of the whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    for line in status.read_text().splitlines() if status.exists() else ():
+        # Not ru_maxrss where there is this: a process inherits that from the one that started it.
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,14 +14,16 @@ from torch import Tensor, nn
 
 from hypersst.datasets import GraphTask
 from hypersst.errors import NonFiniteError
+from hypersst.experiments.batches import Batch, features, part_to_learn
 from hypersst.experiments.checkpoint import check_same_run
+from hypersst.experiments.compiled_loss import CompiledLoss
 from hypersst.experiments.finite import first_non_finite
 from hypersst.experiments.methods import prepare
-from hypersst.experiments.metrics import link_scores, node_scores
+from hypersst.experiments.passes import answers, scores, training_loss
 from hypersst.experiments.records import Record, device_name, peak_memory, versions
 from hypersst.experiments.settings import ResolvedSettings
 from hypersst.models import GraphModel, build
-from hypersst.nn import CSRMatrix
+from hypersst.optim import RiemannianAdam
 
 __all__ = ["Best", "Run"]
 
@@ -57,21 +61,32 @@ class Run:
         self.model = _build_model(settings, task).to(device)
         self.trainer = prepare(self.model, settings)
         self.generator = torch.Generator().manual_seed(settings.seed)
-        self.x: Tensor | CSRMatrix = task.x if task.x.layout == torch.strided else CSRMatrix.from_torch(task.x)
+        self.x = self.model.features(features(task.x))
         self.adjacency = self.model.adjacency(task.edge_index, task.num_nodes)
+        self._compiled = CompiledLoss(self.model, self._largest_norm) if settings.compile else None
+        if settings.compile and isinstance(self.trainer.optimizer, RiemannianAdam):
+            self.trainer.optimizer.compile()
         self._trained = [p for group in self.trainer.optimizer.param_groups for p in group["params"]]
 
-    def loss(self) -> Tensor:
-        """Loss of one pass over the training part, negative edges drawn anew."""
-        out = self.model(self.x, self.adjacency)
-        if self.settings.task == "nc":
-            return self.model.node_loss(out[self.task.train], self.task.y[self.task.train])
+    def batch(self) -> Batch:
+        """What the next step sees: here the whole graph, negative edges drawn anew."""
+        if self.task.task == "nc":
+            return self._part_to_learn
         positive = self.task.train_pos
         negative = self.task.sample_negatives(positive.shape[1], self.generator).to(positive.device)
-        return self.model.link_loss(self.model.decode(out, positive), self.model.decode(out, negative))
+        nodes = self.task.train
+        return Batch(self.x, self.adjacency, nodes, self.task.y[nodes], positive, negative)
+
+    @cached_property
+    def _part_to_learn(self) -> Batch:
+        return part_to_learn(self.model, features(self.task.x), self.adjacency, self.task)
+
+    def loss(self) -> Tensor:
+        """Loss of one pass over the training part of a batch."""
+        return training_loss(self.model, self.batch())
 
     def step(self) -> Tensor:
-        """Train for one epoch.
+        """Take one step of the optimizer: here an epoch.
 
         Returns:
             The loss, a scalar tensor on the device.
@@ -81,34 +96,69 @@ class Run:
         """
         self.model.train()
         self.trainer.optimizer.zero_grad()
-        loss = self.loss()
-        loss.backward()
-        clip = self.settings.grad_clip or math.inf
-        norm = nn.utils.clip_grad_norm_(self._trained, clip)
-        if not math.isfinite((loss.detach() + norm).item()):
+        loss, norm = self._loss_and_gradients()
+        if not math.isfinite((loss + norm).item()):
             where = first_non_finite(self.model, self.loss)
             raise NonFiniteError(f"training became non-finite in epoch {self.epoch}, first in {where}.")
         self.trainer.optimizer.step()
+        self._count_step()
+        return loss
+
+    @property
+    def _largest_norm(self) -> float:
+        return self.settings.grad_clip or math.inf
+
+    def _loss_and_gradients(self) -> tuple[Tensor, Tensor]:
+        """Loss and length of the gradient for the step's batch; the clipped gradients are left in the parameters."""
+        if self._compiled is not None:
+            return self._compiled(self.batch())
+        loss = self.loss()
+        loss.backward()
+        return loss.detach(), nn.utils.clip_grad_norm_(self._trained, self._largest_norm)
+
+    def _count_step(self) -> None:
         self.epoch += 1
-        return loss.detach()
+
+    @property
+    def between_epochs(self) -> bool:
+        """Whether an epoch has just ended, so that it can be evaluated."""
+        return True
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters of the model."""
+        return self.model.parameters()
+
+    @property
+    def evaluation_due(self) -> bool:
+        """Whether the loop is to evaluate now: every few epochs, and before it ends."""
+        return self.between_epochs and (self.epoch % self.settings.eval_every == 0 or self.finished)
+
+    def spend(self, seconds: float) -> None:
+        """Count time."""
+        self.seconds += seconds
+
+    def train_epoch(self) -> Tensor:
+        """Take steps until an epoch is over; returns the mean of their losses."""
+        losses = [self.step()]
+        while not self.between_epochs:
+            losses.append(self.step())
+        return torch.stack(losses).mean()
 
     @torch.no_grad()
     def evaluate(self) -> tuple[dict[str, float], dict[str, float]]:
         """Scores on the validation and on the test part, from one pass."""
         self.model.eval()
-        out, task = self.model(self.x, self.adjacency), self.task
-        if self.settings.task == "nc":
-            return node_scores(out[task.val], task.y[task.val]), node_scores(out[task.test], task.y[task.test])
-        decode = self.model.decode
-        validation = link_scores(decode(out, task.val_pos), decode(out, task.val_neg))
-        return validation, link_scores(decode(out, task.test_pos), decode(out, task.test_neg))
+        return scores(answers(self.model, self.x, self.adjacency, self.task), self.task)
 
     def keep_if_best(self) -> float:
         """Evaluate, remember the model if its validation score is the best so far, and return that score.
 
         The score is F1 for nodes and the mean of ROC-AUC and average precision for links, as in the literature.
         """
-        validation, test = self.evaluate()
+        return self.keep(*self.evaluate())
+
+    def keep(self, validation: dict[str, float], test: dict[str, float]) -> float:
+        """Remember the model with these scores if they are the best so far, as `keep_if_best` does."""
         score = validation["f1"] if self.settings.task == "nc" else (validation["roc_auc"] + validation["ap"]) / 2
         if score > self.best.score:
             self.best = Best(self.epoch, score, validation, test)

@@ -11,7 +11,7 @@ import tyro
 from hypersst.datasets import DATASETS, SPLITS
 from hypersst.errors import unknown
 from hypersst.experiments.methods import METHODS
-from hypersst.experiments.recipes import recipe_for
+from hypersst.experiments.recipes import batches_for, recipe_for
 from hypersst.models import MODELS
 
 __all__ = ["ResolvedSettings", "Settings"]
@@ -53,6 +53,13 @@ class Settings:
         selection: sst: multinomial, uniform, sequential or top.
         gradient: sst: enhanced or plain.
         execution: sst: auto, composed or factored.
+        nodes: Number of nodes of the data set synthetic; 0 for sets that come in one size.
+        parts: Parts that the graph is cut into for training in batches; 1 for no batches.
+        parts_per_batch: Parts, drawn at random, that make up a batch.
+        neighbors: Neighbours to draw of each node, one number for each step away, for batches of sampled
+            neighbourhoods (needs pyg-lib or torch-sparse); none for no sampling.
+        batch_size: With neighbors: nodes or edges that a batch learns from.
+        compile: Compile the training step; worth its half a minute or so beyond some thousand epochs.
     """
 
     dataset: tyro.conf.Positional[str] = "disease-tree"
@@ -84,6 +91,12 @@ class Settings:
     selection: str | None = None
     gradient: str | None = None
     execution: str | None = None
+    nodes: int | None = None
+    parts: int | None = None
+    parts_per_batch: int | None = None
+    neighbors: tuple[int, ...] | None = None
+    batch_size: int | None = None
+    compile: bool = False
 
     def resolve(self) -> ResolvedSettings:
         """Check the names and fill every ``None`` from the recipe.
@@ -97,25 +110,39 @@ class Settings:
             if value not in known:
                 raise unknown(name, value, known)
         recipe = recipe_for(self.dataset, self.task, self.model, self.method)
+        recipe |= batches_for(self.dataset, self.nodes, self.parts, self.neighbors)
         missing = {f.name: recipe[f.name] for f in dataclasses.fields(self) if getattr(self, f.name) is None}
-        full = ResolvedSettings(**{**self.to_dict(), **missing})
+        full = ResolvedSettings(**{**dataclasses.asdict(self), **missing})
         lowest = {"epochs": 1, "patience": 1, "eval_every": 1, "dim": 1, "layers": 1, "lr": 0.0}
         lowest |= {"weight_decay": 0.0, "grad_clip": 0.0, "vector_lr": 0.0}
+        lowest |= {"parts": 1, "parts_per_batch": 1, "batch_size": 1}
         for name, low in lowest.items():
             value = getattr(full, name)
             if not value >= low:
                 raise ValueError(f"`{name}` must be at least {low}, got {value}.")
+        if full.parts_per_batch > full.parts:
+            raise ValueError(f"`parts_per_batch` must be at most `parts` = {full.parts}, got {full.parts_per_batch}.")
+        if min(full.neighbors, default=1) < 1:
+            raise ValueError(f"`neighbors` must hold numbers of at least 1, got {full.neighbors}.")
+        if full.compile and (full.neighbors or full.parts > 1):
+            raise ValueError("`compile` must be False with `parts` or `neighbors`, whose batches differ in shape.")
+        if full.neighbors and full.parts > 1:
+            raise ValueError(f"`parts` must be 1 with `neighbors`, which makes its own batches, got {full.parts}.")
         return full
 
     @property
     def run_name(self) -> str:
         """A folder name that tells runs of a table apart."""
         rank = "" if self.method == "full" else f"-r{self.rank}"
-        return f"{self.dataset}-{self.task}-{self.model}-{self.method}{rank}-{self.split}-s{self.seed}"
+        size = f"-{self.nodes}" if self.nodes else ""
+        return f"{self.dataset}{size}-{self.task}-{self.model}-{self.method}{rank}-{self.split}-s{self.seed}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain values."""
-        return dataclasses.asdict(self)
+        """The settings as plain values, as JSON holds them."""
+        settings = dataclasses.asdict(self)
+        if self.neighbors is not None:
+            settings["neighbors"] = list(self.neighbors)
+        return settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,3 +170,8 @@ class ResolvedSettings(Settings):
     selection: str
     gradient: str
     execution: str
+    nodes: int
+    parts: int
+    parts_per_batch: int
+    neighbors: tuple[int, ...]
+    batch_size: int

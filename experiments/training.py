@@ -1,22 +1,26 @@
-"""The training loop: full-batch, one graph, any model and method."""
+"""The training loop: one graph, whole or in batches, any model and method."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
-from hypersst.datasets import load
+from hypersst.datasets import GraphTask, load
 from hypersst.errors import DeviceError, NonFiniteError
 from hypersst.experiments.checkpoint import check_same_run, load_checkpoint, save_checkpoint
+from hypersst.experiments.ensemble import Ensemble
 from hypersst.experiments.interrupts import InterruptedRun, deferred_interrupt
+from hypersst.experiments.minibatch_run import run_for
 from hypersst.experiments.records import Record
 from hypersst.experiments.run import Run
-from hypersst.experiments.settings import Settings
+from hypersst.experiments.settings import ResolvedSettings, Settings
 
-__all__ = ["Report", "resolve_device", "train"]
+__all__ = ["Report", "load_task", "resolve_device", "train", "train_seeds"]
 
 #: Called after each evaluation with the epoch, the loss and the validation score.
 Report = Callable[[int, float, float], None]
@@ -37,6 +41,18 @@ def resolve_device(name: str) -> torch.device:
         present = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         raise DeviceError(f"`device` must be one that is there ({', '.join(present)}), got {name!r}.") from error
     return device
+
+
+def load_task(settings: ResolvedSettings, data_dir: Path | None = None) -> GraphTask:
+    """Load the graph that resolved settings name, split for their task."""
+    return load(
+        settings.dataset,
+        task=settings.task,
+        split=settings.split,
+        seed=settings.split_seed,
+        data_dir=data_dir,
+        nodes=settings.nodes or None,
+    )
 
 
 def train(
@@ -68,29 +84,84 @@ def train(
         NonFiniteError: If training becomes non-finite; the checkpoint then holds the last good state.
         InterruptedRun: After an interrupt; the checkpoint holds the state at the end of that epoch.
     """
+    run = _train(settings, run_for, {}, data_dir, device, checkpoint, resume, report)
+    return run.record()
+
+
+def train_seeds(
+    settings: Settings,
+    seeds: Sequence[int],
+    *,
+    data_dir: Path | None = None,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+    resume: Path | None = None,
+    report: Report | None = None,
+) -> list[Record]:
+    """Train one model for each seed, all at once, as an `Ensemble`; each result is that of `train` to rounding.
+
+    Args:
+        settings: What to train; their own seed is replaced.
+        seeds: Distinct seeds.
+        data_dir: Folder to look for data files in first.
+        device: Where to train.
+        checkpoint: As for `train`, one file for all.
+        resume: As for `train`; its seeds must be the same too.
+        report: Called after each evaluation, with means over the seeds evaluated.
+
+    Returns:
+        The records, in the order of the seeds.
+
+    Raises:
+        ValueError: As `train`, or if the seeds are not distinct.
+        NonFiniteError: As `train`, if one of them becomes non-finite.
+        InterruptedRun: As `train`.
+    """
+
+    def make(resolved: ResolvedSettings, task: GraphTask) -> Ensemble:
+        return Ensemble(resolved, seeds, task)
+
+    first = replace(settings, seed=seeds[0]) if seeds else settings
+    run = _train(first, make, {"seeds": list(seeds)}, data_dir, device, checkpoint, resume, report)
+    return run.records()
+
+
+_AnyRun = TypeVar("_AnyRun", Run, Ensemble)
+
+
+def _train(
+    settings: Settings,
+    make: Callable[[ResolvedSettings, GraphTask], _AnyRun],
+    further: dict[str, Any],
+    data_dir: Path | None,
+    device: str,
+    checkpoint: Path | None,
+    resume: Path | None,
+    report: Report | None,
+) -> _AnyRun:
+    """Load, make a run, bring it to its end and return it; ``further`` is what its checkpoints say beside settings."""
     resolved = settings.resolve()
     target = resolve_device(device)
     saved = load_checkpoint(resume) if resume else None
     if saved:
-        check_same_run(saved["settings"], resolved.to_dict())
-    data = load(resolved.dataset, task=resolved.task, split=resolved.split, seed=resolved.split_seed, data_dir=data_dir)
+        check_same_run(saved["settings"], resolved.to_dict() | further)
+    data = load_task(resolved, data_dir)
     devices = [target] if target.type == "cuda" else []
     with torch.random.fork_rng(devices):
-        run = Run(resolved, data.to(target))
+        run = make(resolved, data.to(target))
         if saved:
             run.load_state_dict(saved)
         _loop(run, checkpoint, report)
-        return run.record()
+        return run
 
 
-def _loop(run: Run, checkpoint: Path | None, report: Report | None) -> None:
+def _loop(run: Run | Ensemble, checkpoint: Path | None, report: Report | None) -> None:
 
     def save() -> None:
         if checkpoint is not None:
             save_checkpoint(checkpoint, run.state_dict())
 
-    before = run.seconds
-    start = last = time.perf_counter()
+    last = saved = time.perf_counter()
     if run.epoch == 0:
         save()
     with deferred_interrupt() as interrupted:
@@ -98,20 +169,21 @@ def _loop(run: Run, checkpoint: Path | None, report: Report | None) -> None:
             try:
                 loss = run.step()
             except NonFiniteError as error:
-                if all(torch.isfinite(p).all() for p in run.model.parameters()):
+                if all(torch.isfinite(p).all() for p in run.parameters()):
                     save()  # the bad step was not taken
                 kept = f" The last good state is in {checkpoint}." if checkpoint else ""
                 raise NonFiniteError(f"{error}{kept}") from None
-            if run.epoch % run.settings.eval_every == 0 or run.finished:
+            if run.evaluation_due:
                 score = run.keep_if_best()
                 if report:
-                    report(run.epoch, loss.item(), score)
+                    report(run.epoch, loss.mean().item(), score)
             now = time.perf_counter()
-            run.seconds = before + now - start
+            run.spend(now - last)
+            last = now
             if interrupted():
                 save()
                 raise InterruptedRun(run.epoch, checkpoint)
-            if now - last > _SECONDS_BETWEEN_CHECKPOINTS:
+            if now - saved > _SECONDS_BETWEEN_CHECKPOINTS:
                 save()
-                last = now
+                saved = now
     save()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypersst.nn import CSRMatrix, normalized_adjacency
+from hypersst.nn import CSRMatrix, LiftedFeatures, normalized_adjacency
 
-__all__ = ["GraphModel", "encoder_widths"]
+__all__ = ["Features", "Graph", "GraphModel", "check_depth", "encoder_widths", "through"]
+
+Features = Tensor | CSRMatrix | LiftedFeatures
+#: The whole graph, or the matrices that `hypersst.nn.receptive_field` cuts out of it, one for each convolution.
+Graph = Tensor | CSRMatrix | Sequence[CSRMatrix]
 
 
 class GraphModel(nn.Module):
@@ -33,19 +38,29 @@ class GraphModel(nn.Module):
     head: nn.Module | None
     decoder: nn.Module
 
-    def encode(self, x: Tensor | CSRMatrix, adj: Tensor | CSRMatrix) -> Tensor:
+    def encode(self, x: Features, adj: Graph) -> Tensor:
         """Map node features to embeddings.
 
         Args:
-            x: Euclidean features, shape ``(N, in_channels)``, dense or sparse.
-            adj: Edges ``(2, E)``, sparse ``adj_t`` ``(N, N)``, or the `CSRMatrix` that `adjacency` makes.
+            x: Euclidean features, shape ``(N, in_channels)``, dense or sparse, or what `features` made of them.
+            adj: Edges ``(2, E)``, sparse ``adj_t`` ``(N, N)``, or the `CSRMatrix` that `adjacency` makes; for models
+                with a `depth` also that many matrices of a `hypersst.nn.receptive_field`, ``x`` being its nodes'.
 
         Returns:
             Embeddings, shape ``(N, ambient hidden channels)``.
         """
         raise NotImplementedError
 
-    def forward(self, x: Tensor | CSRMatrix, adj: Tensor | CSRMatrix) -> Tensor:
+    @property
+    def depth(self) -> int | None:
+        """Number of sums over neighbours that a result depends on; ``None`` if the model wants the whole graph."""
+        return None
+
+    def features(self, x: Features) -> Features:
+        """Prepare features once, as `adjacency` prepares edges: hyperbolic models of constant curvature lift them."""
+        return x
+
+    def forward(self, x: Features, adj: Graph) -> Tensor:
         """Map node features to class scores, shape ``(N, out_channels)``, or to embeddings if there is no head."""
         z = self.encode(x, adj)
         return z if self.head is None else self.head(z)
@@ -97,3 +112,30 @@ def encoder_widths(
         raise ValueError(f"`num_layers` must be at least {least} for {task}, got {num_layers}.")
     layers = num_layers if out_channels is None else num_layers - 1
     return [(in_channels, hidden_channels)] + [(hidden_channels, hidden_channels)] * (layers - 1)
+
+
+def check_depth(adj: Graph, depth: int) -> None:
+    """Refuse matrices of a receptive field that are not as many as the convolutions.
+
+    Raises:
+        ValueError: Naming both numbers.
+    """
+    if isinstance(adj, Sequence) and len(adj) != depth:
+        raise ValueError(f"`adj` must hold a matrix for each of the {depth} convolutions, got {len(adj)}.")
+
+
+def through(layers: Iterable[nn.Module], h: Tensor | CSRMatrix, adj: Graph) -> Tensor | CSRMatrix:
+    """Apply convolutions one after the other, each to its own matrix where ``adj`` holds several.
+
+    Raises:
+        ValueError: If they are not as many as the layers.
+    """
+    layers = list(layers)
+    if not isinstance(adj, Sequence):
+        for layer in layers:
+            h = layer(h, adj)
+        return h
+    check_depth(adj, len(layers))
+    for layer, matrix in zip(layers, adj, strict=True):
+        h = layer((h, None), matrix)
+    return h

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
 
-from hypersst.models.base import GraphModel, encoder_widths
-from hypersst.nn import CSRMatrix, GCNConv, InnerProduct, resolve_activation
+from hypersst.models.base import Features, Graph, GraphModel, check_depth, encoder_widths
+from hypersst.nn import CSRMatrix, GCNConv, InnerProduct, LiftedFeatures, resolve_activation
 from hypersst.nn.activation import Activation
 from hypersst.nn.shapes import check_channels, check_features, check_probability
 from hypersst.nn.sparse import dropout as drop
@@ -18,6 +19,11 @@ __all__ = ["GCN", "MLP"]
 
 class _Euclidean(GraphModel):
     """Dropout, layer, activation, again and again; no activation after the last layer of a link predictor."""
+
+    @property
+    def depth(self) -> int:
+        """Number of convolutions that a result depends on."""
+        raise NotImplementedError
 
     def __init__(
         self,
@@ -48,27 +54,30 @@ class _Euclidean(GraphModel):
     def _layer(self, fan_in: int, fan_out: int, bias: bool) -> nn.Module:
         raise NotImplementedError
 
-    def _apply_layer(self, layer: nn.Module, h: Tensor | CSRMatrix, adj: Tensor | CSRMatrix) -> Tensor:
+    def _apply_layer(self, number: int, layer: nn.Module, h: Tensor | CSRMatrix, adj: Graph) -> Tensor:
         raise NotImplementedError
 
-    def encode(self, x: Tensor | CSRMatrix, adj: Tensor | CSRMatrix) -> Tensor:
+    def encode(self, x: Features, adj: Graph) -> Tensor:
         """Map features ``(N, in_channels)`` to embeddings ``(N, hidden_channels)``."""
+        if isinstance(x, LiftedFeatures):
+            raise TypeError("`x` must be Euclidean for a Euclidean model, got LiftedFeatures.")
         check_features(x, self.in_channels, "in_channels")
+        check_depth(adj, self.depth)
         last = len(self.layers) - 1
         for i, layer in enumerate(self.layers):
-            x = self._apply_layer(layer, drop(x, self.dropout, self.training), adj)
+            x = self._apply_layer(i, layer, drop(x, self.dropout, self.training), adj)
             # An inner product of non-negative vectors could not say "no edge".
             if self.activation is not None and (i < last or self.head is not None):
                 x = self.activation(x)
         assert isinstance(x, Tensor)  # there is at least one layer
         return x
 
-    def forward(self, x: Tensor | CSRMatrix, adj: Tensor | CSRMatrix) -> Tensor:
+    def forward(self, x: Features, adj: Graph) -> Tensor:
         """Map node features to class scores ``(N, out_channels)``, or to embeddings if there is no head."""
         z = self.encode(x, adj)
         if self.head is None:
             return z
-        return self._apply_layer(self.head, drop(z, self.dropout, self.training), adj)
+        return self._apply_layer(len(self.layers), self.head, drop(z, self.dropout, self.training), adj)
 
 
 class GCN(_Euclidean):
@@ -102,8 +111,13 @@ class GCN(_Euclidean):
     def _layer(self, fan_in: int, fan_out: int, bias: bool) -> nn.Module:
         return GCNConv(fan_in, fan_out, bias=bias)
 
-    def _apply_layer(self, layer: nn.Module, h: Tensor | CSRMatrix, adj: Tensor | CSRMatrix) -> Tensor:
-        return layer(h, adj)
+    @property
+    def depth(self) -> int:
+        """Number of convolutions, the head's included."""
+        return len(self.layers) + (self.head is not None)
+
+    def _apply_layer(self, number: int, layer: nn.Module, h: Tensor | CSRMatrix, adj: Graph) -> Tensor:
+        return layer((h, None), adj[number]) if isinstance(adj, Sequence) else layer(h, adj)
 
 
 class MLP(_Euclidean):
@@ -119,6 +133,11 @@ class MLP(_Euclidean):
     def _layer(self, fan_in: int, fan_out: int, bias: bool) -> nn.Module:
         return nn.Linear(fan_in, fan_out, bias)
 
-    def _apply_layer(self, layer: nn.Module, h: Tensor | CSRMatrix, adj: Tensor | CSRMatrix) -> Tensor:
+    @property
+    def depth(self) -> int:
+        """Zero: a node's result depends on no other node."""
+        return 0
+
+    def _apply_layer(self, number: int, layer: nn.Module, h: Tensor | CSRMatrix, adj: Graph) -> Tensor:
         assert isinstance(layer, nn.Linear)  # as `_layer` made it
         return linear(h, layer.weight, layer.bias) if isinstance(h, CSRMatrix) else layer(h)

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from hypersst.errors import unknown
 from hypersst.manifolds import Lorentz, PoincareBall
-from hypersst.models.base import GraphModel, encoder_widths
-from hypersst.nn import CSRMatrix, FermiDirac, LiftFeatures, MobiusConv, TangentHead
+from hypersst.models.base import Features, Graph, GraphModel, encoder_widths, through
+from hypersst.nn import FermiDirac, LiftFeatures, MobiusConv, TangentHead
 from hypersst.nn.activation import Activation
 
 __all__ = ["HGCN"]
@@ -83,9 +83,17 @@ class HGCN(GraphModel):
         self.head = None if out_channels is None else TangentHead(hidden_channels, out_channels, manifold=self.manifold)
         self.decoder = FermiDirac(r, t, manifold=self.manifold)
 
-    def encode(self, x: Tensor | CSRMatrix, adj: Tensor | CSRMatrix) -> Tensor:
+    @property
+    def depth(self) -> int:
+        """Number of convolutions."""
+        return len(self.layers)
+
+    def features(self, x: Features) -> Features:
+        """Lift features for good, unless the curvature is learned."""
+        return self.lift.prepared(x)
+
+    def encode(self, x: Features, adj: Graph) -> Tensor:
         """Map features ``(N, in_channels)`` to points ``(N, hidden_channels)``, one more on the Lorentz manifold."""
-        h = self.lift(x)
-        for layer in self.layers:
-            h = layer(h, adj)
+        h = through(self.layers, self.lift(x), adj)
+        assert isinstance(h, Tensor)  # there is at least one layer
         return h

@@ -5,9 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from hypersst.manifolds import Lorentz
-from hypersst.models.base import GraphModel, encoder_widths
+from hypersst.models.base import Features, Graph, GraphModel, encoder_widths, through
 from hypersst.nn import (
-    CSRMatrix,
     LiftFeatures,
     LorentzConv,
     LorentzScore,
@@ -84,11 +83,19 @@ class HyboNet(GraphModel):
         )
         self.decoder = LorentzScore(manifold=self.manifold)
 
-    def encode(self, x: Tensor | CSRMatrix, adj: Tensor | CSRMatrix) -> Tensor:
+    @property
+    def depth(self) -> int:
+        """Number of convolutions."""
+        return len(self.layers)
+
+    def features(self, x: Features) -> Features:
+        """Lift features for good, unless the curvature is learned."""
+        return self.lift.prepared(x)
+
+    def encode(self, x: Features, adj: Graph) -> Tensor:
         """Map features ``(N, in_channels)`` to Lorentz points ``(N, hidden_channels + 1)``."""
-        h = self.lift(x)
-        for layer in self.layers:
-            h = layer(h, adj)
+        h = through(self.layers, self.lift(x), adj)
+        assert isinstance(h, Tensor)  # there is at least one layer
         return h
 
     def node_loss(self, logits: Tensor, y: Tensor) -> Tensor:

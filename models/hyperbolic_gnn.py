@@ -10,7 +10,7 @@ from torch_geometric.nn.conv import MessagePassing
 
 from hypersst.errors import unknown
 from hypersst.manifolds import Lorentz, PoincareBall
-from hypersst.models.base import GraphModel, encoder_widths
+from hypersst.models.base import Features, Graph, GraphModel, encoder_widths
 from hypersst.nn import (
     CSRMatrix,
     FermiDirac,
@@ -28,6 +28,7 @@ from hypersst.nn import (
     normalized_adjacency,
 )
 from hypersst.nn.activation import Activation
+from hypersst.nn.dropout import dropout as drop
 from hypersst.nn.origin import exp0, log0
 from hypersst.nn.shapes import check_channels, check_features, check_probability
 from hypersst.nn.sparse import linear
@@ -129,7 +130,11 @@ class HyperbolicGNN(GraphModel):
             if reset is not None:
                 reset()
 
-    def encode(self, x: Tensor | CSRMatrix, adj: Tensor | CSRMatrix, edge_weight: Tensor | None = None) -> Tensor:
+    def features(self, x: Features) -> Features:
+        """Lift features for good, unless the curvature is learned or the lift is none of `LiftFeatures`."""
+        return self.lift.prepared(x) if isinstance(self.lift, LiftFeatures) else x
+
+    def encode(self, x: Features, adj: Graph, edge_weight: Tensor | None = None) -> Tensor:
         """Map features ``(N, in_channels)`` to points ``(N, ambient hidden channels)``."""
         check_features(x, self.in_channels, "in_channels")
         h = self.lift(x)
@@ -141,7 +146,7 @@ class HyperbolicGNN(GraphModel):
             return h
         return exp0(self.jk([log0(p, self.manifold) for p in points]), self.manifold)
 
-    def forward(self, x: Tensor | CSRMatrix, adj: Tensor | CSRMatrix, edge_weight: Tensor | None = None) -> Tensor:
+    def forward(self, x: Features, adj: Graph, edge_weight: Tensor | None = None) -> Tensor:
         """Map node features to class scores ``(N, out_channels)``, or to embeddings if there is no head."""
         z = self.encode(x, adj, edge_weight)
         return z if self.head is None else self.head(z)
@@ -265,7 +270,7 @@ class _LinearLift(nn.Module):
 
     def forward(self, x: Tensor | CSRMatrix) -> Tensor:
         v = linear(x, self.lin.weight, self.lin.bias)
-        return exp0(nn.functional.dropout(v, self.dropout, self.training), self.manifold)
+        return exp0(drop(v, self.dropout, self.training), self.manifold)
 
 
 class H2HGCN(HyperbolicGNN):

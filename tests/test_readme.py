@@ -43,8 +43,8 @@ def test_training_commands_have_settings_that_exist() -> None:
     assert len(lines) >= 4
     for line in lines:
         _, _, *arguments = shlex.split(line)
-        if "--resume" in arguments:
-            at = arguments.index("--resume")
+        for option in {"--resume", "--seeds"}.intersection(arguments):  # the command's own, no settings
+            at = arguments.index(option)
             del arguments[at : at + 2]
         tyro.cli(Settings, args=arguments).resolve()
 

@@ -77,10 +77,18 @@ class ReLoRA:
         return self._step
 
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        self.begin_step()
+
+    def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        self.end_step()
+
+    def begin_step(self) -> None:
+        """What the optimizer's hook does before a step; to be called where other code takes that step."""
         factor = linear_warmup(self._step % self.steps_per_restart, self.warmup_steps)
         self._rates.apply(dict.fromkeys(self._groups, factor))
 
-    def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    def end_step(self) -> None:
+        """What the optimizer's hook does after a step."""
         self._rates.restore()
         self._step += 1
         if self._step % self.steps_per_restart:
@@ -88,8 +96,8 @@ class ReLoRA:
         for weight in self._weights:
             restart = self._step // self.steps_per_restart
             weight.lora.restart(weight.frozen, named_generator(self.seed, stable_name(weight.name), restart))
-            clear_state(optimizer, weight.lora.a)
-            clear_state(optimizer, weight.lora.b)
+            clear_state(self.optimizer, weight.lora.a)
+            clear_state(self.optimizer, weight.lora.b)
 
     def state_dict(self) -> dict[str, Any]:
         """Counter and seed: all that a resumed run needs beside model and optimizer."""

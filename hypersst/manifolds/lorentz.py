@@ -211,9 +211,12 @@ class Lorentz(Curvature, geoopt.Lorentz):
 
     # Means
 
-    def normalize(self, s: Tensor, *, dim: int = -1) -> Tensor:
-        """Scale a time-like vector, such as a sum of points, onto the hyperboloid; the radius is not capped."""
-        return lorentz_math.normalize(full(s), self.c, dim=dim)
+    def normalize(self, s: Tensor, *, dtype: torch.dtype | None = None, dim: int = -1) -> Tensor:
+        """Scale a time-like vector, such as a sum of points, onto the hyperboloid; the radius is not capped.
+
+        The result has type ``dtype`` if given.
+        """
+        return lorentz_math.normalize(full(s), self.c, dtype=dtype, dim=dim)
 
     def centroid(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """Lorentzian centroid ``(*, d + 1)`` of points ``(*, n, d + 1)`` with weights ``(*, n)``."""

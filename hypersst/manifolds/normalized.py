@@ -16,13 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hypersst.manifolds.rows import combined
-from hypersst.manifolds.stable import dot, norm
+from hypersst.manifolds.rows import kept, led_by, space_dot, space_norm
 
 __all__ = ["normalize"]
 
 
-def normalize(s: Tensor, c: Tensor, *, dim: int = -1) -> Tensor:
+def normalize(s: Tensor, c: Tensor, *, dtype: torch.dtype | None = None, dim: int = -1) -> Tensor:
     r"""Scale a time-like ambient vector onto the hyperboloid, :math:`s / (\sqrt c\,\sqrt{|\langle s, s\rangle|})`.
 
     Time is recomputed from the scaled space, so the result is a point whatever s was; of zero it is the origin. A sum
@@ -34,12 +33,13 @@ def normalize(s: Tensor, c: Tensor, *, dim: int = -1) -> Tensor:
     Args:
         s: Vectors, shape ``(*, d + 1)``.
         c: Positive curvature parameter.
+        dtype: Type of the result, that of s if left out; s is worked on in its own.
         dim: Axis of the coordinates.
 
     Returns:
         Points, shape ``(*, d + 1)``.
     """
-    point: Tensor = _Normalized.apply(s, c, dim)[0]
+    point: Tensor = _Normalized.apply(s, c, dtype or s.dtype, dim)[0]
     return point
 
 
@@ -49,43 +49,41 @@ class _Normalized(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(s: Tensor, c: Tensor, dim: int) -> tuple[Tensor, ...]:
+    def forward(s: Tensor, c: Tensor, dtype: torch.dtype, dim: int) -> tuple[Tensor, ...]:
         scale, time, inverse = _numbers(s, c, dim)
-        return combined(scale, _space(s, dim), lead=time, dim=dim), scale, time, inverse
+        return led_by(time, scale, s, dim=dim).to(dtype), scale, time, inverse
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: tuple[Tensor, ...]) -> None:
-        s, c, ctx.dim = inputs
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, torch.dtype, int], output: tuple[Tensor, ...]) -> None:
+        s, c, _, ctx.dim = inputs
         ctx.mark_non_differentiable(*output[1:])
         ctx.save_for_backward(s, c, *output[1:])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         s, c, *numbers = ctx.saved_tensors
-        dim = ctx.dim
+        dim, grad = ctx.dim, grad.to(s.dtype)
         scale, time, inverse = _numbers(s, c, dim) if torch.is_grad_enabled() else numbers
-        space, grad_time = _space(s, dim), grad.narrow(dim, 0, 1)
-        pull = torch.addcmul(_space(grad, dim), grad_time * scale / time, space)
-        along = dot(pull, space, dim=dim)
-        weight = scale * along * inverse
-        grad_s = combined(scale, pull, (weight, space), lead=-weight * s.narrow(dim, 0, 1), dim=dim)
+        grad_time = grad.narrow(dim, 0, 1)
+        (tilt,) = kept(grad_time * scale / time)
+        pull = torch.addcmul(grad, tilt, s)
+        along = space_dot(pull, s, dim=dim)
+        (weight,) = kept(scale * along * inverse)
+        grad_s = led_by(-weight * s.narrow(dim, 0, 1), scale, pull, (weight, s), dim=dim)
         grad_c = None
         if ctx.needs_input_grad[1]:
             grad_c = -(0.5 * scale * along / c + 0.5 * grad_time / (c.square() * time)).sum()
-        return grad_s, grad_c, None
-
-
-def _space(s: Tensor, dim: int) -> Tensor:
-    return s.narrow(dim, 1, s.size(dim) - 1)
+        return grad_s, grad_c, None, None
 
 
 def _numbers(s: Tensor, c: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
     """Factor a, time y_0, and 1/n, which is zero where the guard acts; a number a row each."""
-    time, length = s.narrow(dim, 0, 1), norm(_space(s, dim), dim=dim)
+    time, length = s.narrow(dim, 0, 1), space_norm(s, dim=dim)
     square = (time - length) * (time + length)
     # The square root of tiny lets weights shrink to 1e-9 before the guard acts.
     guard = torch.finfo(s.dtype).tiny ** 0.5
     size = square.abs().clamp_min(guard)
     scale = (c * size).rsqrt()
-    inverse = torch.where(square.abs() > guard, square.sign() / size, 0.0)
-    return scale, (1 / c + (scale * length).square()).sqrt(), inverse
+    inverse = square.sign() * (size > guard) / size
+    scale, time, inverse = kept(scale, (1 / c + (scale * length).square()).sqrt(), inverse)
+    return scale, time, inverse

@@ -27,7 +27,7 @@ from hypersst.nn.hyperbolic_dropout import HyperbolicDropout
 from hypersst.nn.hyperplane import lorentz_hyperplanes, poincare_hyperplanes
 from hypersst.nn.layer_norm import HyperbolicLayerNorm, HyperbolicRMSNorm
 from hypersst.nn.lgcn_conv import LGCNConv
-from hypersst.nn.lift import LiftFeatures
+from hypersst.nn.lift import LiftedFeatures, LiftFeatures
 from hypersst.nn.lorentz_attention import LorentzMultiheadAttention, lorentz_attention
 from hypersst.nn.lorentz_conv import LorentzConv
 from hypersst.nn.lorentz_gat_conv import LorentzGATConv
@@ -44,6 +44,7 @@ from hypersst.nn.mobius_conv import MobiusConv
 from hypersst.nn.mobius_linear import MobiusLinear
 from hypersst.nn.poincare_linear import PoincareLinear
 from hypersst.nn.positional_encoding import HyperbolicPositionalEncoding
+from hypersst.nn.receptive_field import receptive_field
 from hypersst.nn.residual import HyperbolicResidual
 from hypersst.nn.sparse import CSRMatrix, normalized_adjacency
 from hypersst.nn.stereographic_conv import StereographicConv
@@ -72,6 +73,7 @@ __all__ = [
     "InnerProduct",
     "LGCNConv",
     "LiftFeatures",
+    "LiftedFeatures",
     "LorentzConv",
     "LorentzGATConv",
     "LorentzGINConv",
@@ -117,6 +119,7 @@ __all__ = [
     "multi_margin_loss",
     "normalized_adjacency",
     "poincare_hyperplanes",
+    "receptive_field",
     "resolve_activation",
     "split",
     "to_chart",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from hypersst.nn.dropout import dropout
 from hypersst.nn.graph_conv import Adjacency, MeanConv, Nodes, as_edges, check_adjacency, split_nodes
 from hypersst.nn.shapes import check_probability
 from hypersst.nn.sparse import CSRMatrix
@@ -106,10 +106,10 @@ class AttentionConv(MeanConv):
         edges, weight = as_edges(edge_index, edge_weight, h.dtype)
         j, i = edges if self.flow == "source_to_target" else edges.flip(0)
         alpha = edge_softmax(self._score(queries, h, i, j), i, queries.shape[0], weight)
-        alpha = F.dropout(alpha, self.dropout, self.training)
+        alpha = dropout(alpha, self.dropout, self.training)
         # propagate_type: (x: Tensor, edge_weight: OptTensor)
         total = self.propagate(edges, x=self._widen(h), edge_weight=alpha, size=size)
-        return self._finish(self._centre(total).to(h.dtype))
+        return self._finish(self._centre(total, h.dtype))
 
     def _score(self, targets: Tensor, sources: Tensor, i: Tensor, j: Tensor) -> Tensor:
         """Scores of edges from ``sources[j]`` to ``targets[i]``, shape ``(E,)`` or ``(E, heads)``."""

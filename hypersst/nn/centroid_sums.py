@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from hypersst.manifolds import Lorentz
@@ -22,5 +23,5 @@ class CentroidSums:
     def _widen(self, h: Tensor) -> Tensor:
         return self.manifold.from_space(h[..., 1:].double())
 
-    def _centre(self, total: Tensor) -> Tensor:
-        return self.manifold.normalize(total)
+    def _centre(self, total: Tensor, dtype: torch.dtype) -> Tensor:
+        return self.manifold.normalize(total, dtype=dtype)

@@ -45,15 +45,22 @@ class GCNConv(_GCNConv):
     _cached_edge_index: tuple[Tensor, Tensor | None] | None
 
     def forward(self, x: Tensor | CSRMatrix, edge_index: Adjacency, edge_weight: Tensor | None = None) -> Tensor:
-        """Map node features ``x``, shape ``(N, in_channels)``, to shape ``(N, out_channels)``."""
+        """Map node features ``x``, shape ``(N, in_channels)``, to shape ``(N, out_channels)``.
+
+        Of a pair of sources and targets only the sources are read, and the graph must be a `CSRMatrix`.
+        """
+        bipartite = isinstance(x, (tuple, list))
         if isinstance(x, (tuple, list)):
-            raise ValueError(
-                "`x` must be one set of nodes, got a pair: symmetric normalisation needs degrees of sources and "
-                "targets alike; use a hyperbolic convolution or PyG's SAGEConv for bipartite graphs."
-            )
+            if not isinstance(edge_index, CSRMatrix):
+                raise ValueError(
+                    "`x` must be one set of nodes, got a pair: symmetric normalisation needs degrees of sources and "
+                    "targets alike; use a hyperbolic convolution or PyG's SAGEConv for bipartite graphs, or give the "
+                    "normalised graph as a CSRMatrix."
+                )
+            x = x[0]
         if self.in_channels > 0:  # PyG's -1 stands for "as the first input"
             check_features(x, self.in_channels, "in_channels")
-        check_adjacency(edge_index, edge_weight, x.shape[0], bipartite=False)
+        check_adjacency(edge_index, edge_weight, x.shape[0], bipartite)
         h = linear(x, self.lin.weight) if isinstance(x, CSRMatrix) else self.lin(x)
         if isinstance(edge_index, CSRMatrix):
             out = edge_index.matmul(h)

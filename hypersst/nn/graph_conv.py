@@ -117,9 +117,13 @@ class MeanConv(MessagePassing):
         """Digits that only the sum needs."""
         return h
 
-    def _centre(self, total: Tensor) -> Tensor:
-        """What of a sum of widened summands is handed on, in their first type."""
-        return total
+    def _centre(self, total: Tensor, dtype: torch.dtype) -> Tensor:
+        """What of a sum of widened summands is handed on, in type ``dtype``."""
+        return total.to(dtype)
+
+    def _type(self, x: Points, h: Tensor) -> torch.dtype:
+        """Type of the results, for input ``x`` and summands ``h``."""
+        return h.dtype
 
     def _finish(self, total: Tensor) -> Tensor:
         """From the sum back to the manifold."""
@@ -128,14 +132,15 @@ class MeanConv(MessagePassing):
     def _sum(self, x: Nodes, edge_index: Adjacency, edge_weight: Tensor | None, size: tuple[int, int] | None) -> Tensor:
         """Transform nodes and sum them over the graph."""
         h, h_dst, size = self._sources_and_targets(x, edge_index, edge_weight, size)
+        dtype = self._type(x[0] if isinstance(x, (tuple, list)) else x, h)
         wide = self._widen(h)
         if isinstance(edge_index, CSRMatrix):
-            return self._centre(edge_index.matmul(wide)).to(h.dtype)
+            return self._centre(edge_index.matmul(wide), dtype)
         wide_dst = None if h_dst is None else self._widen(h_dst)
         wide, edge_index, edge_weight, size = self._graph(wide, wide_dst, edge_index, edge_weight, size)
         # PyG generates code from this line and reads the types off this comment, for all subclasses.
         # propagate_type: (x: Tensor, edge_weight: OptTensor)
-        return self._centre(self.propagate(edge_index, x=wide, edge_weight=edge_weight, size=size)).to(h.dtype)
+        return self._centre(self.propagate(edge_index, x=wide, edge_weight=edge_weight, size=size), dtype)
 
     def _sources_and_targets(
         self, x: Nodes, edge_index: Adjacency, edge_weight: Tensor | None, size: tuple[int, int] | None

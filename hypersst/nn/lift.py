@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import geoopt
@@ -11,8 +12,22 @@ from torch import Tensor, nn
 from hypersst.nn.manifold_argument import as_hyperbolic
 from hypersst.nn.origin import exp0, lift_rows
 from hypersst.nn.sparse import CSRMatrix
+from hypersst.tracing import is_traced
 
-__all__ = ["LiftFeatures"]
+__all__ = ["LiftFeatures", "LiftedFeatures"]
+
+
+@dataclass(frozen=True, eq=False)
+class LiftedFeatures:
+    """Features that lie on the manifold already, as `LiftFeatures.prepared` gives them.
+
+    Attributes:
+        points: Shape ``(*, ambient)``, dense or sparse.
+        shape: Shape of the features that they were.
+    """
+
+    points: Tensor | CSRMatrix
+    shape: tuple[int, ...]
 
 
 class LiftFeatures(nn.Module):
@@ -54,8 +69,17 @@ class LiftFeatures(nn.Module):
         self._lifted: Tensor | CSRMatrix | None = None
         self._version = 0
 
-    def forward(self, features: Tensor | CSRMatrix) -> Tensor | CSRMatrix:
-        """Lift ``features``, shape ``(*, d)``."""
+    def prepared(self, features: Tensor | CSRMatrix | LiftedFeatures) -> Tensor | CSRMatrix | LiftedFeatures:
+        """Lift features once and for all; returns them as they are if a learned curvature would move their points."""
+        if isinstance(features, LiftedFeatures) or any(p.requires_grad for p in self.manifold.parameters()):
+            return features
+        with torch.no_grad():
+            return LiftedFeatures(self._lift(features), tuple(features.shape))
+
+    def forward(self, features: Tensor | CSRMatrix | LiftedFeatures) -> Tensor | CSRMatrix:
+        """Lift ``features``, shape ``(*, d)``; what is lifted stays as it is."""
+        if isinstance(features, LiftedFeatures):
+            return features.points
         stamp = self._state_of(features)
         if not stamp:
             return self._lift(features)
@@ -75,10 +99,10 @@ class LiftFeatures(nn.Module):
 
     def _state_of(self, features: Tensor | CSRMatrix) -> tuple[Any, ...]:
         """Changes whenever the result would; empty if the result must not be kept."""
-        # A compiled graph cannot ask for identities, and an inference tensor cannot enter autograd later.
-        if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
-            return ()
+        # A traced tensor has no identity, and an inference tensor cannot enter autograd later.
         tensors = (_values(features), *self.manifold.parameters(), *self.manifold.buffers())
+        if is_traced(*tensors) or torch.is_inference_mode_enabled():
+            return ()
         if any(t.requires_grad or t.is_inference() for t in tensors):
             return ()
         return tuple((id(t), t._version, t.dtype, t.device) for t in tensors)

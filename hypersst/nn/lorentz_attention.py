@@ -18,7 +18,6 @@ from typing import Any
 
 import geoopt
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypersst.manifolds.lorentz_math import from_space, normalize, space_part, time_part
@@ -31,6 +30,7 @@ from hypersst.nn.attention_heads import (
     merge_heads,
     split_heads,
 )
+from hypersst.nn.dropout import dropout as drop
 from hypersst.nn.lorentz_linear import LorentzLinear
 from hypersst.nn.manifold_argument import as_lorentz
 from hypersst.nn.shapes import check_channels, check_probability
@@ -94,7 +94,7 @@ def lorentz_attention(
     # The lower bound keeps -inf - top what it is where everything is masked.
     top = score.detach().amax(dim=-1, keepdim=True).clamp_min(torch.finfo(score.dtype).min)
     exponential = (score - top).to(dtype).exp()
-    weight = F.dropout(exponential, dropout)
+    weight = drop(exponential, dropout)
     # The centroid does not ask for the sum of the weights, so they are not divided by it.
     time, space = _WideSum.apply(weight, v).split((1, v.shape[-1] - 1), dim=-1)
     # A sum with any weight has a positive time; in place of an empty one stands a multiple of the origin.

@@ -12,42 +12,15 @@ from torch import Tensor, nn
 from hypersst.errors import unknown
 from hypersst.manifolds.stable import at_least_float32
 from hypersst.nn.activation import Activation, resolve_activation
+from hypersst.nn.gated_point import gated_point
 from hypersst.nn.hyperplane import lorentz_hyperplanes, space_from_distances
 from hypersst.nn.manifold_argument import as_lorentz
 from hypersst.nn.shapes import check_channels, check_features, check_probability
 from hypersst.nn.sparse import CSRMatrix, dropout, linear
 
-__all__ = ["LorentzLinear", "gated_point"]
+__all__ = ["LorentzLinear"]
 
 _FORMS = ("gated", "recomputed", "hyperplane")
-
-
-def gated_point(z: Tensor, log_scale: Tensor, c: Tensor) -> Tensor:
-    r"""Read a vector as a point: its first entry says how far, the others in which direction.
-
-    .. math::
-        t = e^s\,\sigma(z_0) + \tfrac{1.1}{\sqrt c}, \qquad
-        y_s = z_s \sqrt{\frac{t^2 - 1/c}{\max(\lVert z_s\rVert^2, 10^{-8})}}, \qquad y = (t, y_s)
-
-    Source: Chen et al. (2022), *Fully Hyperbolic Neural Networks*, as in the authors' code. Two departures:
-    the offset is 1.1 there, which is no point for :math:`c \le 0.82`; and where :math:`z_s` is so short that
-    the guard acts, the time is taken from :math:`y_s`, so that zero features give the origin and not a vector
-    beside the manifold.
-
-    Args:
-        z: Shape ``(*, d + 1)``.
-        log_scale: The scalar :math:`s`.
-        c: Positive curvature parameter, a scalar.
-
-    Returns:
-        Points with :math:`\langle y, y\rangle = -1/c`, shape ``(*, d + 1)``.
-    """
-    # split rather than slices: its backward is one concatenation.
-    gate, direction = z.split((1, z.shape[-1] - 1), dim=-1)
-    time = log_scale.exp() * gate.sigmoid() + 1.1 / c.sqrt()
-    sq = direction.square().sum(dim=-1, keepdim=True)
-    factor = (time.square() - 1.0 / c) / sq.clamp_min(1e-8)
-    return torch.cat(((1.0 / c + factor * sq).sqrt(), direction * factor.sqrt()), dim=-1)
 
 
 class LorentzLinear(nn.Module):
@@ -151,8 +124,17 @@ class LorentzLinear(nn.Module):
         if self.scale is not None:
             nn.init.constant_(self.scale, math.log(10.0))
 
-    def forward(self, x: Tensor | CSRMatrix) -> Tensor:
-        """Map points ``x``, shape ``(*, in_channels + 1)``, to points of shape ``(*, out_channels + 1)``."""
+    def forward(self, x: Tensor | CSRMatrix, dtype: torch.dtype | None = None) -> Tensor:
+        """Map points.
+
+        Args:
+            x: Points, shape ``(*, in_channels + 1)``.
+            dtype: Type of the results' coordinates, which obey the manifold's equation in it; as ``x`` if left out, and
+                float32 for half precision.
+
+        Returns:
+            Points, shape ``(*, out_channels + 1)``.
+        """
         check_features(x, self.in_channels + 1, "in_channels + 1")
         if self.activation is not None:
             if isinstance(x, CSRMatrix):
@@ -166,10 +148,11 @@ class LorentzLinear(nn.Module):
         else:
             z = at_least_float32(linear(x, weight, self.bias))
             if self.scale is not None:
-                return gated_point(z, self.scale, manifold.c)
+                return gated_point(z, self.scale, manifold.c, dtype)
             space = z
         # Nothing else bounds these two forms: the projection recomputes time and holds the largest radius.
-        return manifold.projx(F.pad(space, (1, 0)))
+        points = manifold.projx(F.pad(space, (1, 0)))
+        return points if dtype in (None, points.dtype) else manifold.from_space(points[..., 1:].to(dtype))
 
     def extra_repr(self) -> str:
         """Sizes and options that differ from their defaults."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hypersst.manifolds import Lorentz
 from hypersst.manifolds.stable import at_least_float32
+from hypersst.nn.dropout import dropout
 from hypersst.nn.manifold_argument import as_hyperbolic
 from hypersst.nn.origin import exp0, log0_linear
 from hypersst.nn.shapes import check_channels, check_features, check_probability
@@ -90,7 +91,7 @@ class MobiusLinear(nn.Module):
         manifold = self.manifold
         rule = "in_channels + 1" if isinstance(manifold, Lorentz) else "in_channels"
         check_features(x, self.ambient_channels[0], rule)
-        weight = F.dropout(self.weight, self.dropout, self.training)
+        weight = dropout(self.weight, self.dropout, self.training)
         m = exp0(at_least_float32(log0_linear(x, weight, manifold)), manifold)
         if self.bias is None:
             return m

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from hypersst.nn.sparse import CSRMatrix
+from typing import Protocol
 
 __all__ = ["check_channels", "check_features", "check_probability"]
+
+
+class _Shaped(Protocol):
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
 
 def check_channels(**sizes: int) -> None:
@@ -31,11 +34,11 @@ def check_probability(**probabilities: float) -> None:
             raise ValueError(f"`{name}` must be at least 0 and below 1, got {value}.")
 
 
-def check_features(x: Tensor | CSRMatrix, columns: int, rule: str) -> None:
+def check_features(x: _Shaped, columns: int, rule: str) -> None:
     """Refuse an input whose last dimension is not ``columns``.
 
     Args:
-        x: Input, dense or sparse.
+        x: Input, of any kind that has a shape.
         columns: What its last dimension must be.
         rule: How that number comes about, for the message.
 

@@ -100,8 +100,9 @@ class StereographicConv(MeanConv):
         # One more column, so that the sum of the weights comes out beside the sum of the points.
         return torch.cat((s, torch.ones_like(s[..., :1])), dim=-1)
 
-    def _centre(self, total: Tensor) -> Tensor:
-        return total[..., -1:] * self.manifold.logmap0(from_sphere(total[..., :-1], self.manifold.kappa))
+    def _centre(self, total: Tensor, dtype: torch.dtype) -> Tensor:
+        tangent = self.manifold.logmap0(from_sphere(total[..., :-1], self.manifold.kappa))
+        return (total[..., -1:] * tangent).to(dtype)
 
     def _finish(self, total: Tensor) -> Tensor:
         return self.out_manifold.expmap0(total if self.activation is None else self.activation(total))

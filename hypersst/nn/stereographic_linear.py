@@ -7,11 +7,11 @@ from typing import Any
 
 import geoopt
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypersst.manifolds.stable import at_least_float32
 from hypersst.manifolds.stereographic import Stereographic
+from hypersst.nn.dropout import dropout
 from hypersst.nn.origin import log0_linear
 from hypersst.nn.shapes import check_channels, check_features, check_probability
 from hypersst.nn.sparse import CSRMatrix
@@ -112,7 +112,7 @@ class StereographicLinear(nn.Module):
         """Map points ``x``, shape ``(*, in_channels)``, to points of shape ``(*, out_channels)``."""
         check_features(x, self.in_channels, "in_channels")
         manifold: Any = self.manifold  # has the verbs of the ball that `log0_linear` asks for
-        weight = F.dropout(self.weight, self.dropout, self.training)
+        weight = dropout(self.weight, self.dropout, self.training)
         y = manifold.expmap0(at_least_float32(log0_linear(x, weight, manifold)))
         return y if self.bias is None else manifold.mobius_add(y, manifold.expmap0(self.bias))
 

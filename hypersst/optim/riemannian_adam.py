@@ -11,6 +11,7 @@ from hypersst.manifolds import Lorentz, PoincareBall
 from hypersst.optim.adam_rules import AdamSettings, adam_plain_, adam_points_, bias_correction
 from hypersst.optim.ball_adam import adam_ball_
 from hypersst.optim.batches import PlainBatch, PointBatch
+from hypersst.optim.compiled_rules import CompiledRules
 from hypersst.optim.lorentz_adam import adam_lorentz_
 from hypersst.optim.riemannian_optimizer import RiemannianOptimizer
 
@@ -72,6 +73,8 @@ class RiemannianAdam(RiemannianOptimizer):
     _counted = True
     _decoupled = False
 
+    _rules: CompiledRules | None = None  # where updates of points are compiled; None if they are not
+
     def __init__(
         self,
         params: Any,
@@ -104,6 +107,14 @@ class RiemannianAdam(RiemannianOptimizer):
                 "unit": unit,
             },
         )
+
+    def compile(self) -> None:
+        """Compile the update of points when they are first stepped.
+
+        One kernel then takes the place of some ninety small operations, whose number and not whose size is what an
+        update of few points costs. Results agree with those of the eager step to rounding.
+        """
+        self._rules = CompiledRules()
 
     def _check(self, group: dict[str, Any]) -> None:
         if not all(0.0 <= beta < 1.0 for beta in group["betas"]):
@@ -142,10 +153,10 @@ class RiemannianAdam(RiemannianOptimizer):
         settings = self._settings(group, count, x.dtype)
         general = settings.elements or x.dtype.itemsize < 4
         rule: Any = adam_points_ if general else _RULES.get(type(batch.manifold), adam_points_)
-        new = rule(
-            batch.manifold, x, grad, moments["exp_avg"], moments["exp_avg_sq"], moments.get("max_exp_avg_sq"), settings
-        )
-        return new, moments
+        update = (x, grad, moments["exp_avg"], moments["exp_avg_sq"], moments.get("max_exp_avg_sq"), settings)
+        if self._rules is not None:
+            return self._rules(rule, batch.manifold, *update), moments
+        return rule(batch.manifold, *update), moments
 
     def _step_plain(
         self, group: dict[str, Any], batch: PlainBatch, index: list[int] | None, grads: list[Tensor]

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 from hypersst.spectral.decomposition import decompose, orthogonality_defect
 from hypersst.spectral.products import compose, factored_linear
 from hypersst.spectral.registration import register
+from hypersst.tracing import is_traced
 
 __all__ = [
     "EXECUTIONS",
@@ -161,7 +162,7 @@ class Spectral(WeightParametrization):
     def forward(self, sigma: Tensor) -> Tensor:
         """Return the weight, of its original shape, for singular values ``sigma`` of shape ``(k,)``."""
         dtype = self._compute_dtype(sigma)
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if self.training or torch.is_grad_enabled() or is_traced(sigma):
             return self._compose(sigma, dtype)
         # Evaluation asks for the same weight again and again.
         self._sync()
@@ -225,8 +226,8 @@ class Spectral(WeightParametrization):
 
     def _sync(self) -> None:
         """Write the active rows back if anybody moved them: a step without a sampler is not lost."""
-        if torch.compiler.is_compiling():
-            return  # the sampler writes back after each step; version counters cannot be traced
+        if is_traced(self.u_active):
+            return  # the sampler writes back after each step
         if self._synced != (self.u_active._version, self.v_active._version):
             self.write_back()
 

@@ -32,9 +32,22 @@ def _cast(dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
 
 def _matrix(sigma: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """``uᵀ diag(Σ) v``, scaling whichever factor is smaller."""
-    if u.shape[1] <= v.shape[1]:
-        return torch.mm((u * sigma.unsqueeze(1)).t(), v)
-    return torch.mm(u.t(), v * sigma.unsqueeze(1))
+    if u.shape[-1] <= v.shape[-1]:
+        return (u * sigma.unsqueeze(-1)).mT @ v
+    return u.mT @ (v * sigma.unsqueeze(-1))
+
+
+def _active(rows: Tensor, index: Tensor) -> Tensor:
+    """The numbered rows, shapes ``(*, k, n)`` and ``(*, r)`` to ``(*, r, n)``."""
+    return rows.index_select(0, index) if index.dim() == 1 else torch.take_along_dim(rows, index.unsqueeze(-1), -2)
+
+
+def _leading(info: Any, in_dims: tuple[int | None, ...], tensors: tuple[Tensor, ...]) -> list[Tensor]:
+    """Inputs of a function under `torch.vmap`, the copies along their first axis."""
+    return [
+        t.expand(info.batch_size, *t.shape) if dim is None else t.movedim(dim, 0)
+        for t, dim in zip(tensors, in_dims, strict=False)
+    ]
 
 
 def _refuse_second_order() -> None:
@@ -47,9 +60,10 @@ def _refuse_second_order() -> None:
 
 
 class _Compose(torch.autograd.Function):
+    """Shapes as in `compose`, each with the same leading axes."""
+
     @staticmethod
     def forward(
-        ctx: Any,
         sigma: Tensor,
         u_active: Tensor,
         v_active: Tensor,
@@ -59,9 +73,12 @@ class _Compose(torch.autograd.Function):
         enhanced: bool,
         dtype: torch.dtype,
     ) -> Tensor:
-        ctx.save_for_backward(sigma, u, v, index)
-        ctx.enhanced = enhanced
         return _matrix(*_cast(dtype, sigma, u, v))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        sigma, _, _, u, v, index, ctx.enhanced, _ = inputs
+        ctx.save_for_backward(sigma, u, v, index)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -70,24 +87,29 @@ class _Compose(torch.autograd.Function):
         uc, vc = _cast(grad.dtype, u, v)
         # One product over all k rows gives dΣ; those of its rows that are active are a vector's gradient
         # already. The shorter side keeps the k × min(m, n) by-product small.
-        if u.shape[1] <= v.shape[1]:
-            h = torch.mm(vc, grad.t())
-            d_sigma, d_u = torch.linalg.vecdot(uc, h), h.index_select(0, index)
-            d_v = torch.mm(uc.index_select(0, index), grad)
+        if u.shape[-1] <= v.shape[-1]:
+            h = vc @ grad.mT
+            d_sigma, d_u = torch.linalg.vecdot(uc, h), _active(h, index)
+            d_v = _active(uc, index) @ grad
         else:
-            h = torch.mm(uc, grad)
-            d_sigma, d_v = torch.linalg.vecdot(h, vc), h.index_select(0, index)
-            d_u = torch.mm(vc.index_select(0, index), grad.t())
+            h = uc @ grad
+            d_sigma, d_v = torch.linalg.vecdot(h, vc), _active(h, index)
+            d_u = _active(vc, index) @ grad.mT
         if not ctx.enhanced:
-            scale = sigma[index, None].to(grad.dtype)
+            scale = _active(sigma.unsqueeze(-1), index).to(grad.dtype)
             d_u, d_v = d_u * scale, d_v * scale
         return (*_cast(sigma.dtype, d_sigma, d_u, d_v), None, None, None, None, None)
 
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensor, int]:
+        return _Compose.apply(*_leading(info, in_dims, args[:6]), *args[6:]), 0
+
 
 class _FactoredLinear(torch.autograd.Function):
+    """Shapes as in `factored_linear`, each with the same leading axes; rows ``(B, n)``. Gives ``x vᵀ`` too."""
+
     @staticmethod
     def forward(
-        ctx: Any,
         x: Tensor,
         sigma: Tensor,
         u_active: Tensor,
@@ -96,28 +118,36 @@ class _FactoredLinear(torch.autograd.Function):
         v: Tensor,
         index: Tensor,
         enhanced: bool,
-        dtype: torch.dtype,
-    ) -> Tensor:
-        xc, sc, uc, vc = _cast(dtype, x, sigma, u, v)
-        p = xc @ vc.t()
-        ctx.save_for_backward(xc, p, sigma, u, v, index)
-        ctx.enhanced = enhanced
-        ctx.x_dtype = x.dtype
-        return (p * sc) @ uc
+    ) -> tuple[Tensor, Tensor]:
+        sc, uc, vc = _cast(x.dtype, sigma, u, v)
+        p = x @ vc.mT
+        return (p * sc.unsqueeze(-2)) @ uc, p
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        x, sigma, _, _, u, v, index, ctx.enhanced = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, output[1], sigma, u, v, index)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: None) -> tuple[Tensor | None, ...]:
         _refuse_second_order()
         x, p, sigma, u, v, index = ctx.saved_tensors
         uc, vc, sc = _cast(grad.dtype, u, v, sigma)
-        q = grad @ uc.t()
-        d_sigma = torch.linalg.vecdot(p, q, dim=0)
-        d_u = p[:, index].t() @ grad
-        d_v = q[:, index].t() @ x
+        q = grad @ uc.mT
+        d_sigma = torch.linalg.vecdot(p, q, dim=-2)
+        d_u = _active(p.mT, index) @ grad
+        d_v = _active(q.mT, index) @ x
         if not ctx.enhanced:
-            d_u, d_v = d_u * sc[index, None], d_v * sc[index, None]
-        d_x = ((q * sc) @ vc).to(ctx.x_dtype) if ctx.needs_input_grad[0] else None
-        return (d_x, *_cast(sigma.dtype, d_sigma, d_u, d_v), None, None, None, None, None)
+            scale = _active(sc.unsqueeze(-1), index)
+            d_u, d_v = d_u * scale, d_v * scale
+        d_x = (q * sc.unsqueeze(-2)) @ vc if ctx.needs_input_grad[0] else None
+        return (d_x, *_cast(sigma.dtype, d_sigma, d_u, d_v), None, None, None, None)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+        return _FactoredLinear.apply(*_leading(info, in_dims, args[:7]), *args[7:]), (0, 0)
 
 
 def compose(
@@ -172,5 +202,5 @@ def factored_linear(
     """
     dtype = sigma.dtype if dtype is None else dtype
     rows = x.reshape(-1, x.shape[-1])
-    y: Tensor = _FactoredLinear.apply(rows, sigma, u_active, v_active, u, v, index, enhanced, dtype)
+    y: Tensor = _FactoredLinear.apply(rows.to(dtype), sigma, u_active, v_active, u, v, index, enhanced)[0]
     return y.reshape(*x.shape[:-1], y.shape[-1])

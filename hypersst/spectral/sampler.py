@@ -183,10 +183,18 @@ class SSTSampler:
         return linear_warmup(position, self.warmup_steps)
 
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        self.begin_step()
+
+    def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        self.end_step()
+
+    def begin_step(self) -> None:
+        """What the optimizer's hook does before a step; to be called where other code takes that step."""
         self._rates.apply({n: min(map(self._warmup_factor, layers)) for n, layers in self._group_layers.items()})
 
     @torch.no_grad()
-    def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    def end_step(self) -> None:
+        """What the optimizer's hook does after a step."""
         self._rates.restore()
         self._step += 1
         torch._foreach_clamp_min_([layer.sigma for layer in self._layers], 0.0)

@@ -12,7 +12,7 @@ from hypersst.datasets.planetoid import read_planetoid
 _COUNTS = {  # nodes, edges, features, classes, nodes for training, sparse
     "cora": (2708, 5278, 1433, 7, 140, True),
     "citeseer": (3327, 4552, 3703, 6, 120, True),
-    "pubmed": (19717, 44324, 500, 3, 60, False),
+    "pubmed": (19717, 44324, 500, 3, 60, True),
 }
 
 

@@ -76,7 +76,8 @@ def test_a_table_has_mean_and_deviation_over_seeds() -> None:
 
 def test_an_unknown_grid_and_no_jobs_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["bench", "coar"]) == 2
-    assert "`grid` must be one of cora, cora-sst, got 'coar'; did you mean cora, cora-sst?" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "`grid` must be one of cora, cora-sst, speed, got 'coar'; did you mean cora, cora-sst?" in error
     with pytest.raises(ValueError, match="`jobs` must be at least 1, got 0"):
         run_grid(_runs(1), tmp_path / "t.jsonl", jobs=0)
 

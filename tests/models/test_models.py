@@ -13,7 +13,7 @@ from layer_cases import off_manifold, sparse_adjacency, sparse_features
 
 from hypersst.manifolds import Lorentz, PoincareBall
 from hypersst.models import HyboNet, build
-from hypersst.nn import CSRMatrix, LorentzConv, MobiusConv
+from hypersst.nn import CSRMatrix, LiftedFeatures, LorentzConv, MobiusConv, receptive_field
 from hypersst.nn.losses import multi_margin_loss
 from hypersst.spectral import find_targets
 
@@ -281,3 +281,41 @@ def test_unknown_names_are_answered_with_the_nearest():
         build("hgcn", 4, 8, 2, manifold="sphere")
     with pytest.raises(ValueError, match="`learnable_c` must be False for a Euclidean model"):
         build("gcn", 4, 8, 2, learnable_c=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_receptive_field_gives_the_results_and_gradients_of_the_whole_graph(name):
+    x, edge_index, y = community_graph()
+    model = make(name, num_layers=4).double()
+    adjacency = model.adjacency(edge_index, 40)
+    nodes = torch.tensor([3, 31, 12])
+    field, blocks = receptive_field(adjacency.to(torch.float64), nodes, model.depth)
+    results = []
+    for out in (model(x.double(), adjacency)[nodes], model(model.features(x[field].double()), blocks)):
+        loss = model.node_loss(out, y[nodes])
+        grads = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+        results.append((out, *(g for g in grads if g is not None)))
+    assert len(results[0]) == len(results[1])
+    for whole, part in zip(*results, strict=True):
+        torch.testing.assert_close(part, whole)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "mlp"])
+def test_a_receptive_field_of_another_depth_is_refused(name):
+    x, edge_index, _ = community_graph()
+    model = make(name, num_layers=4)
+    field, blocks = receptive_field(model.adjacency(edge_index, 40), torch.arange(4), model.depth - 1)
+    with pytest.raises(ValueError, match="`adj` must hold a matrix for each of the"):
+        model(x[field], blocks)
+
+
+@pytest.mark.parametrize("name", HYPERBOLIC)
+def test_features_are_lifted_for_good_unless_the_curvature_is_learned(name):
+    x, edge_index, _ = community_graph()
+    model = make(name)
+    lifted = model.features(x)
+    assert isinstance(lifted, LiftedFeatures)
+    assert lifted.shape == x.shape
+    assert model.features(lifted) is lifted
+    torch.testing.assert_close(model(lifted, edge_index), model(x, edge_index))
+    assert make(name, learnable_c=True).features(x) is x

@@ -10,6 +10,7 @@ import pytest
 import torch
 from layer_cases import points, sparse_adjacency
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from torch_geometric.data import Batch, Data
 
 import hypersst
@@ -241,7 +242,10 @@ def test_one_compiled_graph(case):
     torch._dynamo.reset()
     # The tracer is what can break a graph; code generation would only cost time.
     compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(value_and_gradients(compiled, module, inputs), expected)
+    # Compiled code may add up in another order, and single entries of a gradient are small differences of large sums.
+    for found, wanted in zip(*map(tree_leaves, (value_and_gradients(compiled, module, inputs), expected)), strict=True):
+        scale = max(1.0, float(wanted.detach().abs().max()))
+        torch.testing.assert_close(found, wanted, rtol=1.3e-6, atol=1e-5 * scale)
 
 
 @claiming("export")

@@ -186,4 +186,4 @@ def test_attention_of_equal_points_is_the_plain_centroid():
     v = conv._split(conv.lin(x))
     for i, found in enumerate(neighbours(edge_index, torch.ones(8), n, loops=True)):
         total[i] = sum(v[j] for j, _ in found)
-    torch.testing.assert_close(conv(x, edge_index), conv._finish(conv._centre(total)))
+    torch.testing.assert_close(conv(x, edge_index), conv._finish(conv._centre(total, total.dtype)))

@@ -104,3 +104,46 @@ def test_bad_arguments_are_refused() -> None:
         normalized_adjacency(torch.zeros(2, 0, dtype=torch.long), 3, normalization="col")
     with pytest.raises(ValueError, match=r"`matrix` must have two dimensions, got shape \(3,\)"):
         CSRMatrix.from_torch(torch.ones(3))
+
+
+def test_selected_rows_stand_in_the_order_asked_for() -> None:
+    dense = _dense()
+    rows = torch.tensor([5, 2, 0, 5])
+    assert torch.equal(CSRMatrix.from_dense(dense).select_rows(rows).to_dense(), dense[rows])
+
+
+def test_a_compiled_product_equals_the_eager_one_in_values_and_gradients() -> None:
+    matrix = CSRMatrix.from_dense(_dense())
+    results = []
+    for product in (CSRMatrix.matmul, torch.compile(CSRMatrix.matmul, fullgraph=True)):
+        values = matrix.values.clone().requires_grad_()
+        factor = torch.linspace(-1.0, 1.0, 12, dtype=torch.float64).view(4, 3).requires_grad_()
+        y = product(matrix.with_values(values), factor)
+        results.append((y, *torch.autograd.grad(y.square().sum(), (values, factor))))
+    for eager, compiled in zip(*results, strict=True):
+        torch.testing.assert_close(compiled, eager)
+
+
+@pytest.mark.parametrize("in_dims", [(0, 0), (None, 0), (0, None), (None, 2), (1, 1)])
+def test_products_of_several_matrices_at_once_equal_those_one_by_one(in_dims: tuple[int | None, int | None]) -> None:
+    matrix = CSRMatrix.from_dense(_dense())
+
+    def several(x: torch.Tensor, dim: int | None) -> torch.Tensor:
+        if dim is None:
+            return x.clone()
+        return torch.stack([x, 2.0 * x + 1.0, x.square()], dim=dim)
+
+    factor = torch.linspace(-1.0, 1.0, 12, dtype=torch.float64).view(4, 3)
+    inputs = tuple(several(x, dim).requires_grad_() for x, dim in zip((matrix.values, factor), in_dims, strict=True))
+
+    def product(values: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
+        return matrix.with_values(values) @ dense
+
+    together = torch.vmap(product, in_dims=in_dims)(*inputs)
+    parts = [[x if dim is None else x.select(dim, i) for x, dim in zip(inputs, in_dims, strict=True)] for i in range(3)]
+    apart = torch.stack([product(*part) for part in parts])
+    torch.testing.assert_close(together, apart)
+    for mine, theirs in zip(
+        torch.autograd.grad(together.sin().sum(), inputs), torch.autograd.grad(apart.sin().sum(), inputs), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs)

@@ -204,3 +204,40 @@ def test_factoring_keeps_no_whole_weight_for_the_backward_pass():
         model(torch.randn(3, 40, dtype=torch.float64))
     assert (50, 40) not in saved
     assert (3, 40) in saved
+
+
+@pytest.mark.parametrize("shape", [(5, 9), (9, 5), (6, 6)])
+@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("execution", EXECUTIONS)
+@pytest.mark.parametrize("shared", ["nothing", "input", "weight"])
+def test_several_weights_at_once_equal_those_one_by_one(shape, gradient, execution, shared):
+    (m, n), r, copies = shape, 2, 3
+    k = min(m, n)
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"x": (4, n), "sigma": (k,), "u": (k, m), "v": (k, n)}
+    common = {"nothing": (), "input": ("x",), "weight": ("sigma", "u", "v")}[shared]
+    tensors = {
+        name: torch.randn(*(() if name in common else (copies,)), *size, generator=generator, dtype=torch.float64)
+        for name, size in shapes.items()
+    }
+    tensors["index"] = torch.stack([torch.randperm(k, generator=generator)[:r] for _ in range(copies)])
+    in_dims = tuple(None if name in common else 0 for name in tensors)
+    active = [torch.zeros(copies, r, size, dtype=torch.float64, requires_grad=True) for size in (m, n)]
+    leaves = [tensors["x"].requires_grad_(), tensors["sigma"].requires_grad_(), *active]
+
+    def apply(x, sigma, u, v, index, u_active, v_active):
+        factors, enhanced = (sigma, u_active, v_active, u, v, index), gradient == "enhanced"
+        if execution == "composed":
+            return F.linear(x, compose(*factors, enhanced=enhanced))
+        return factored_linear(x, *factors, enhanced=enhanced)
+
+    together = torch.vmap(apply, in_dims=(*in_dims, 0, 0))(*tensors.values(), *active)
+    rows = [
+        [t if dim is None else t[i] for t, dim in zip(tensors.values(), in_dims, strict=True)] for i in range(copies)
+    ]
+    apart = torch.stack([apply(*row, active[0][i], active[1][i]) for i, row in enumerate(rows)])
+    assert relative(together, apart) < TOLERANCE
+    for mine, theirs in zip(
+        torch.autograd.grad(scalar(together), leaves), torch.autograd.grad(scalar(apart), leaves), strict=True
+    ):
+        assert relative(mine, theirs) < TOLERANCE
