@@ -9,7 +9,7 @@ import pytest
 import tyro
 
 from hypersst.experiments.bench import missing, recorded
-from hypersst.experiments.benchmarks import linear_step, manifold_ops, optimizer_step
+from hypersst.experiments.benchmarks import large_graphs, linear_step, manifold_ops, optimizer_step, speed_tables
 from hypersst.experiments.grids import grid
 from hypersst.experiments.report import markdown_table
 from hypersst.experiments.settings import Settings
@@ -20,6 +20,7 @@ RESULTS = ROOT / "experiments" / "results"
 
 
 DECISIONS = (ROOT / "docs" / "decisions.md").read_text()
+PERFORMANCE = (ROOT / "docs" / "performance.md").read_text()
 
 
 def _table(name: str, page: str = README) -> str:
@@ -76,3 +77,7 @@ def test_the_scores_of_the_embedded_tree_are_those_of_the_record() -> None:
     assert found.groups() == (f"{scores['mean_rank']:.2f}", f"{scores['mean_average_precision']:.3f}")
     assert (record["settings"]["dataset"], record["settings"]["dim"]) == ("mammals", 5)
     assert 30 < record["seconds"] < 90
+
+def test_the_tables_of_steps_and_large_graphs_are_made_of_the_records() -> None:
+    assert _table("speed", PERFORMANCE) == speed_tables.markdown_table(RESULTS / "speed.json")
+    assert _table("large_graphs", PERFORMANCE) == large_graphs.markdown_table(RESULTS / "large_graphs.json")

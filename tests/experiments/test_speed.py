@@ -7,7 +7,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from hypersst.datasets import GraphTask, load
 from hypersst.experiments.benchmarks import speed_cases, speed_tables
+from hypersst.experiments.benchmarks.ablations import ABLATIONS
 from hypersst.experiments.benchmarks.floors import Machine, Stage, floor_seconds, machine_for, stages
 from hypersst.experiments.benchmarks.pyg_gcn import PygStep
 from hypersst.experiments.benchmarks.reference_step import ReferenceHyboNet, ReferenceStep
@@ -317,3 +320,20 @@ def test_peak_memory_is_not_that_of_the_process_that_started_this_one() -> None:
     code = "import torch; from hypersst.experiments.records import peak_memory; print(peak_memory(torch.device('cpu')))"
     answer = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert 2**26 < int(answer.stdout) < own - ballast.nbytes / 2
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_a_step_without_a_trick_has_the_same_loss(name: str) -> None:
+    # Without dropout, whose masks are what two of them change.
+    settings = replace(settings_of("hybonet", TREE), dropout=0.0)
+    task = load("disease-tree", task="nc", seed=1234)
+    losses = [make(settings, task).step() for make in (Run, ABLATIONS[name])]
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=1e-6)
+
+
+def test_torchs_masks_are_drawn_where_they_are_asked_for() -> None:
+    settings = replace(settings_of("hybonet", TREE), dropout=0.5)
+    run = ABLATIONS["torch-dropout"](settings, load("disease-tree", task="nc", seed=1234))
+    with patch("torch.nn.functional.dropout", side_effect=torch.nn.functional.dropout) as drawn:
+        run.step()
+    assert drawn.call_count == len(run.model.layers)
