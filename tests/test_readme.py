@@ -78,6 +78,7 @@ def test_the_scores_of_the_embedded_tree_are_those_of_the_record() -> None:
     assert (record["settings"]["dataset"], record["settings"]["dim"]) == ("mammals", 5)
     assert 30 < record["seconds"] < 90
 
+
 def test_the_tables_of_steps_and_large_graphs_are_made_of_the_records() -> None:
     assert _table("speed", PERFORMANCE) == speed_tables.markdown_table(RESULTS / "speed.json")
     assert _table("large_graphs", PERFORMANCE) == large_graphs.markdown_table(RESULTS / "large_graphs.json")
