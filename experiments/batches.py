@@ -56,9 +56,11 @@ def part_to_learn(model: GraphModel, x: Tensor | CSRMatrix, adjacency: CSRMatrix
     y, none = task.y[task.train], task.train_pos
     if model.depth is None:
         return Batch(model.features(x), adjacency, task.train, y, none, none)
-    field, blocks = receptive_field(adjacency, task.train, model.depth)
+    nodes, place = task.train.unique(return_inverse=True)
+    repeats = nodes.numel() < place.numel()  # as in the literature's split of Airport
+    field, blocks = receptive_field(adjacency, nodes if repeats else task.train, model.depth)
     part = x.select_rows(field) if isinstance(x, CSRMatrix) else x[field]
-    return Batch(model.features(part), blocks, None, y, none, none)
+    return Batch(model.features(part), blocks, place if repeats else None, y, none, none)
 
 
 def features(x: Tensor) -> Tensor | CSRMatrix:

@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hypersst.nn import CSRMatrix, LiftedFeatures, normalized_adjacency
+from hypersst.nn import CSRMatrix, LiftedFeatures, LiftFeatures, normalized_adjacency
 
-__all__ = ["Features", "Graph", "GraphModel", "check_depth", "encoder_widths", "through"]
+__all__ = ["Features", "Graph", "GraphModel", "LiftingModel", "check_depth", "encoder_widths", "through"]
 
 Features = Tensor | CSRMatrix | LiftedFeatures
 #: The whole graph, or the matrices that `hypersst.nn.receptive_field` cuts out of it, one for each convolution.
@@ -92,6 +92,31 @@ class GraphModel(nn.Module):
     def adjacency(self, edge_index: Tensor, num_nodes: int, edge_weight: Tensor | None = None) -> CSRMatrix:
         """Normalise edges ``(2, E)`` once, as this model wants them; `encode` is fastest with the result."""
         return normalized_adjacency(edge_index, num_nodes, edge_weight, normalization=self.normalization)
+
+
+class LiftingModel(GraphModel):
+    """A model that lifts its features onto a manifold and applies convolutions to the points, one after the other.
+
+    A subclass sets ``self.lift`` and ``self.layers``.
+    """
+
+    lift: LiftFeatures
+    layers: nn.ModuleList
+
+    @property
+    def depth(self) -> int:
+        """Number of convolutions."""
+        return len(self.layers)
+
+    def features(self, x: Features) -> Features:
+        """Lift features for good, unless the curvature is learned."""
+        return self.lift.prepared(x)
+
+    def encode(self, x: Features, adj: Graph) -> Tensor:
+        """Map features ``(N, in_channels)`` to points ``(N, ambient hidden channels)``."""
+        h = through(self.layers, self.lift(x), adj)
+        assert isinstance(h, Tensor)  # there is at least one layer
+        return h
 
 
 def encoder_widths(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
 from hypersst.errors import unknown
 from hypersst.manifolds import Lorentz, PoincareBall
-from hypersst.models.base import Features, Graph, GraphModel, encoder_widths, through
+from hypersst.models.base import LiftingModel, encoder_widths
 from hypersst.nn import FermiDirac, LiftFeatures, MobiusConv, TangentHead
 from hypersst.nn.activation import Activation
 
@@ -15,7 +15,7 @@ __all__ = ["HGCN"]
 _MANIFOLDS: dict[str, type[Lorentz] | type[PoincareBall]] = {"ball": PoincareBall, "lorentz": Lorentz}
 
 
-class HGCN(GraphModel):
+class HGCN(LiftingModel):
     r"""Lift, Möbius convolutions, linear head in the tangent space or Fermi–Dirac scores, cross-entropy.
 
     Source: Chami et al. (2019), *Hyperbolic Graph Convolutional Neural Networks*, without attention.
@@ -82,18 +82,3 @@ class HGCN(GraphModel):
         self.manifold = manifolds[-1]
         self.head = None if out_channels is None else TangentHead(hidden_channels, out_channels, manifold=self.manifold)
         self.decoder = FermiDirac(r, t, manifold=self.manifold)
-
-    @property
-    def depth(self) -> int:
-        """Number of convolutions."""
-        return len(self.layers)
-
-    def features(self, x: Features) -> Features:
-        """Lift features for good, unless the curvature is learned."""
-        return self.lift.prepared(x)
-
-    def encode(self, x: Features, adj: Graph) -> Tensor:
-        """Map features ``(N, in_channels)`` to points ``(N, hidden_channels)``, one more on the Lorentz manifold."""
-        h = through(self.layers, self.lift(x), adj)
-        assert isinstance(h, Tensor)  # there is at least one layer
-        return h

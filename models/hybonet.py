@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from hypersst.manifolds import Lorentz
-from hypersst.models.base import Features, Graph, GraphModel, encoder_widths, through
+from hypersst.models.base import LiftingModel, encoder_widths
 from hypersst.nn import (
     LiftFeatures,
     LorentzConv,
@@ -19,7 +19,7 @@ from hypersst.nn.activation import Activation
 __all__ = ["HyboNet"]
 
 
-class HyboNet(GraphModel):
+class HyboNet(LiftingModel):
     r"""Lift, Lorentz convolutions, class prototypes or Lorentzian scores, margin losses.
 
     Source: Chen et al. (2022), *Fully Hyperbolic Neural Networks*, and the authors' code for graphs (without
@@ -82,21 +82,6 @@ class HyboNet(GraphModel):
             None if out_channels is None else PrototypeHead(hidden_channels, out_channels, manifold=self.manifold)
         )
         self.decoder = LorentzScore(manifold=self.manifold)
-
-    @property
-    def depth(self) -> int:
-        """Number of convolutions."""
-        return len(self.layers)
-
-    def features(self, x: Features) -> Features:
-        """Lift features for good, unless the curvature is learned."""
-        return self.lift.prepared(x)
-
-    def encode(self, x: Features, adj: Graph) -> Tensor:
-        """Map features ``(N, in_channels)`` to Lorentz points ``(N, hidden_channels + 1)``."""
-        h = through(self.layers, self.lift(x), adj)
-        assert isinstance(h, Tensor)  # there is at least one layer
-        return h
 
     def node_loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """Multi-class margin loss of scores ``(n, K)`` for classes ``y`` of shape ``(n,)``."""

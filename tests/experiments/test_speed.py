@@ -331,6 +331,15 @@ def test_a_step_without_a_trick_has_the_same_loss(name: str) -> None:
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=1e-6)
 
 
+def test_nodes_that_are_learned_from_twice_count_twice() -> None:
+    settings = replace(settings_of("hybonet", TREE), dropout=0.0)
+    task = load("disease-tree", task="nc", seed=1234)
+    twice = replace(task, train=torch.cat((task.train, task.train[:7])))
+    losses = [make(settings, twice).step() for make in (Run, ABLATIONS["whole-graph"])]
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=1e-6)
+    assert Run(settings, twice).batch().adjacency[-1].shape[0] == task.train.numel()
+
+
 def test_torchs_masks_are_drawn_where_they_are_asked_for() -> None:
     settings = replace(settings_of("hybonet", TREE), dropout=0.5)
     run = ABLATIONS["torch-dropout"](settings, load("disease-tree", task="nc", seed=1234))
