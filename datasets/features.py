@@ -9,9 +9,10 @@ from contextlib import contextmanager
 import numpy as np
 import scipy.sparse as sp
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+
+from hypersst.nn.sparse import entries_of_rows
 
 __all__ = ["SPARSE_BELOW", "identity", "row_normalize", "select_rows", "sparse_rows", "to_tensor"]
 
@@ -65,13 +66,8 @@ def select_rows(x: Tensor, rows: Tensor) -> Tensor:
     """
     if x.layout == torch.strided:
         return x[rows]
-    crow, col = x.crow_indices(), x.col_indices()
-    start = crow[rows]
-    counts = crow[rows + 1] - start
-    ends = counts.cumsum(0)
-    entry = torch.arange(int(ends[-1]) if rows.numel() else 0, device=x.device)
-    entry += (start - ends + counts).repeat_interleave(counts)
-    parts = F.pad(ends, (1, 0)), col[entry], x.values()[entry]
+    crow, entry = entries_of_rows(x.crow_indices(), rows)
+    parts = crow, x.col_indices()[entry], x.values()[entry]
     with _beta_notice_silenced():
         return torch.sparse_csr_tensor(*parts, (rows.numel(), x.size(1)), check_invariants=False)
 

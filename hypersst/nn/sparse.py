@@ -18,7 +18,7 @@ from torch import Tensor
 from hypersst.nn.dropout import dropout as dense_dropout
 from hypersst.tracing import is_recorded
 
-__all__ = ["CSRMatrix", "dropout", "linear", "normalized_adjacency"]
+__all__ = ["CSRMatrix", "dropout", "entries_of_rows", "linear", "normalized_adjacency"]
 
 # torch says once per process, at the first such tensor, that the layout is in beta. We use two of its
 # operations, both tested, so the reader of a training log need not hear of it.
@@ -251,9 +251,7 @@ class CSRMatrix:
 
     def select_rows(self, rows: Tensor) -> CSRMatrix:
         """Keep ``rows``, integers of shape ``(n,)``, in their order; the result is ``(n, columns)``."""
-        start, count = self._pattern.crow[rows].long(), self._pattern.crow.diff()[rows].long()
-        crow = F.pad(count.cumsum(0), (1, 0))
-        entry = torch.arange(int(crow[-1]), device=self.device) + (start - crow[:-1]).repeat_interleave(count)
+        crow, entry = entries_of_rows(self._pattern.crow, rows)
         return CSRMatrix(crow, self.col[entry], self.values[entry], (rows.numel(), self.shape[1]))
 
     def with_columns(self, col: Tensor, columns: int) -> CSRMatrix:
@@ -279,6 +277,22 @@ class CSRMatrix:
     def __repr__(self) -> str:
         rows, columns = self.shape
         return f"CSRMatrix({rows}x{columns}, nnz={self.values.numel()}, {self.dtype})"
+
+
+def entries_of_rows(crow: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the stored entries of some rows of a compressed matrix are.
+
+    Args:
+        crow: Start of each row, shape ``(n + 1,)``.
+        rows: Which, in the order wanted, shape ``(k,)``.
+
+    Returns:
+        Start of each row among these, shape ``(k + 1,)``, and the number of each of their entries.
+    """
+    start, count = crow[rows].long(), crow.diff()[rows].long()
+    found = F.pad(count.cumsum(0), (1, 0))
+    entry = torch.arange(int(found[-1]), device=crow.device) + (start - found[:-1]).repeat_interleave(count)
+    return found, entry
 
 
 def linear(x: Tensor | CSRMatrix, weight: Tensor, bias: Tensor | None = None) -> Tensor:

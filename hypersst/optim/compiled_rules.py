@@ -21,29 +21,21 @@ class CompiledRules:
         self._compiled: dict[Any, Callable[..., Tensor]] = {}
 
     def __call__(
-        self,
-        rule: Callable[..., Tensor],
-        manifold: Any,
-        x: Tensor,
-        grad: Tensor,
-        exp_avg: Tensor,
-        exp_avg_sq: Tensor,
-        max_exp_avg_sq: Tensor | None,
-        settings: AdamSettings,
+        self, rule: Callable[..., Tensor], manifold: Any, points: tuple[Tensor | None, ...], settings: AdamSettings
     ) -> Tensor:
-        """Apply ``rule``, with its arguments, see `hypersst.optim.adam_rules.adam_points_`."""
+        """Apply ``rule`` to ``points``, the five tensors that `hypersst.optim.adam_rules.adam_points_` takes."""
+        given = [tensor for tensor in points if tensor is not None]
+        x, missing = given[0], [None] * (len(points) - len(given))  # the last one may be
         # Numbers of Python would be compiled in, and these change with every step.
         numbers = (settings.lr, *settings.corrections)
-        varying = [torch.as_tensor(number, dtype=x.dtype, device=x.device) for number in numbers]
-        maximum = () if max_exp_avg_sq is None else (max_exp_avg_sq,)
-        tensors = (*varying, x, grad, exp_avg, exp_avg_sq, *maximum)
+        tensors = (*(torch.as_tensor(number, dtype=x.dtype, device=x.device) for number in numbers), *given)
         shapes = tuple((t.shape, t.dtype, t.device) for t in tensors)
         key = (rule, manifold, settings.betas, settings.eps, settings.elements, shapes)
         if key not in self._compiled:
 
             def update(lr: Tensor, first: Tensor, second: Tensor, *points: Tensor) -> Tensor:
                 changed = settings._replace(lr=lr, corrections=(first, second))
-                return rule(manifold, *points[:4], points[4] if maximum else None, changed)
+                return rule(manifold, *points, *missing, changed)
 
             self._compiled[key] = compiled(update, tensors)
         return self._compiled[key](*tensors)

@@ -153,10 +153,10 @@ class RiemannianAdam(RiemannianOptimizer):
         settings = self._settings(group, count, x.dtype)
         general = settings.elements or x.dtype.itemsize < 4
         rule: Any = adam_points_ if general else _RULES.get(type(batch.manifold), adam_points_)
-        update = (x, grad, moments["exp_avg"], moments["exp_avg_sq"], moments.get("max_exp_avg_sq"), settings)
+        points = (x, grad, moments["exp_avg"], moments["exp_avg_sq"], moments.get("max_exp_avg_sq"))
         if self._rules is not None:
-            return self._rules(rule, batch.manifold, *update), moments
-        return rule(batch.manifold, *update), moments
+            return self._rules(rule, batch.manifold, points, settings), moments
+        return rule(batch.manifold, *points, settings), moments
 
     def _step_plain(
         self, group: dict[str, Any], batch: PlainBatch, index: list[int] | None, grads: list[Tensor]
