@@ -29,6 +29,7 @@ class Batch:
         y: These classes, shape ``(k,)``.
         positive: Edges to be told from other pairs, shape ``(2, k)``.
         negative: As many pairs without an edge.
+        class_weight: Weights of the classes in the loss, shape ``(K,)``; ``None`` if all are the same.
     """
 
     x: Features
@@ -37,6 +38,7 @@ class Batch:
     y: Tensor
     positive: Tensor
     negative: Tensor
+    class_weight: Tensor | None = None
 
 
 class BatchSource(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -40,7 +41,8 @@ class MiniBatchRun(Run):
         if self._batch is None:
             if not self._left:
                 self._left = self._source.order(self.generator)
-            self._batch = self._source.batch(self._left[0], self.model, self.generator)
+            batch = self._source.batch(self._left[0], self.model, self.generator)
+            self._batch = replace(batch, class_weight=self.class_weight)
         return self._batch
 
     def _count_step(self) -> None:

@@ -18,7 +18,7 @@ def training_loss(model: GraphModel, batch: Batch) -> Tensor:
     """Loss of one pass over the training part of a batch: of classes if the model has a head, else of edges."""
     out = model(batch.x, batch.adjacency)
     if model.head is not None:
-        return model.node_loss(out if batch.nodes is None else out[batch.nodes], batch.y)
+        return model.node_loss(out if batch.nodes is None else out[batch.nodes], batch.y, batch.class_weight)
     return model.link_loss(model.decode(out, batch.positive), model.decode(out, batch.negative))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -79,7 +79,16 @@ class Run:
 
     @cached_property
     def _part_to_learn(self) -> Batch:
-        return part_to_learn(self.model, features(self.task.x), self.adjacency, self.task)
+        part = part_to_learn(self.model, features(self.task.x), self.adjacency, self.task)
+        return replace(part, class_weight=self.class_weight)
+
+    @cached_property
+    def class_weight(self) -> Tensor | None:
+        """Weights of the classes in the loss: ``None`` if all are the same, else one over their training nodes."""
+        if self.settings.task != "nc" or self.settings.class_weights == "none":
+            return None
+        counts = torch.bincount(self.task.y[self.task.train], minlength=self.task.num_classes)
+        return counts.sum() / (self.task.num_classes * counts.clamp_min(1))
 
     def loss(self) -> Tensor:
         """Loss of one pass over the training part of a batch."""

@@ -20,6 +20,9 @@ __all__ = ["LATER", "OWN_GRAPH", "ResolvedSettings", "Settings", "is_edge_file"]
 
 _TASKS = ("nc", "lp")
 
+CLASS_WEIGHTS = ("none", "balanced")
+"""How much each class counts in the loss: by its nodes, or all the same."""
+
 #: Settings that came later, with the values that older records and checkpoints stand for.
 LATER: Mapping[str, Any] = {
     "features": "",
@@ -34,6 +37,7 @@ LATER: Mapping[str, Any] = {
     "sigma": "all",
     "factors": "svd",
     "galore_scale": 0.25,
+    "class_weights": "none",
 }
 
 
@@ -70,6 +74,7 @@ class Settings:
         weight_decay: Decoupled weight decay.
         dropout: Probability of dropping entries of each layer's input.
         activation: none, or the name of a function.
+        class_weights: nc: none, or balanced (rare classes count as much as frequent ones in the loss).
         margin: Margin of HyboNet's losses.
         c: Curvature parameter: the sectional curvature is -c.
         learnable_c: Train the curvature.
@@ -116,6 +121,7 @@ class Settings:
     weight_decay: float | None = None
     dropout: float | None = None
     activation: str | None = None
+    class_weights: str | None = None
     margin: float | None = None
     c: float | None = None
     learnable_c: bool | None = None
@@ -173,6 +179,8 @@ class Settings:
             value = getattr(full, name)
             if not value >= low:
                 raise ValueError(f"`{name}` must be at least {low}, got {value}.")
+        if full.class_weights not in CLASS_WEIGHTS:
+            raise unknown("class_weights", full.class_weights, CLASS_WEIGHTS)
         if full.parts_per_batch > full.parts:
             raise ValueError(f"`parts_per_batch` must be at most `parts` = {full.parts}, got {full.parts_per_batch}.")
         if min(full.neighbors, default=1) < 1:
@@ -212,6 +220,7 @@ class ResolvedSettings(Settings):
     weight_decay: float
     dropout: float
     activation: str
+    class_weights: str
     margin: float
     c: float
     learnable_c: bool

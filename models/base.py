@@ -82,9 +82,15 @@ class GraphModel(nn.Module):
         source, target = edge_label_index
         return self.decoder(z.index_select(0, source), z.index_select(0, target))
 
-    def node_loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Loss of class scores ``(n, K)`` for classes ``y`` of shape ``(n,)``: cross-entropy."""
-        return F.cross_entropy(logits, y)
+    def node_loss(self, logits: Tensor, y: Tensor, class_weight: Tensor | None = None) -> Tensor:
+        """Loss of class scores ``(n, K)`` for classes ``y`` of shape ``(n,)``: cross-entropy.
+
+        Args:
+            logits: The scores.
+            y: The right classes.
+            class_weight: Weights of the classes in the mean over nodes, shape ``(K,)``; all the same if left out.
+        """
+        return F.cross_entropy(logits, y, class_weight)
 
     def link_loss(self, pos_scores: Tensor, neg_scores: Tensor) -> Tensor:
         """Loss of scores of edges and of non-edges: the mean binary cross-entropy over both."""

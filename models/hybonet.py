@@ -83,9 +83,9 @@ class HyboNet(LiftingModel):
         )
         self.decoder = LorentzScore(manifold=self.manifold)
 
-    def node_loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Multi-class margin loss of scores ``(n, K)`` for classes ``y`` of shape ``(n,)``."""
-        return multi_margin_loss(logits, y, self.margin)
+    def node_loss(self, logits: Tensor, y: Tensor, class_weight: Tensor | None = None) -> Tensor:
+        """Multi-class margin loss of scores ``(n, K)`` for classes ``y`` of shape ``(n,)``; weights as in the base."""
+        return multi_margin_loss(logits, y, self.margin, class_weight)
 
     def link_loss(self, pos_scores: Tensor, neg_scores: Tensor) -> Tensor:
         """Margin ranking loss; each edge's score is paired with one non-edge's, so both have shape ``(n,)``."""

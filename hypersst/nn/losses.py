@@ -38,13 +38,14 @@ def margin_ranking_loss(pos: Tensor, neg: Tensor, margin: float = 1.0) -> Tensor
     return (margin - pos + neg).relu().mean()
 
 
-def multi_margin_loss(logits: Tensor, y: Tensor, margin: float = 1.0) -> Tensor:
+def multi_margin_loss(logits: Tensor, y: Tensor, margin: float = 1.0, weight: Tensor | None = None) -> Tensor:
     r"""Ask that the score of the right class exceed every other by a margin.
 
     .. math:: \frac{1}{nK} \sum_i \sum_{k=1}^{K} \max(0,\; m - \ell_{i,y_i} + \ell_{i,k})
 
     As in HyboNet's code the sum includes :math:`k = y_i`, which adds the constant :math:`m / K`;
-    `torch.nn.functional.multi_margin_loss` leaves it out and is smaller by just that.
+    `torch.nn.functional.multi_margin_loss` leaves it out and is smaller by just that. Weights of the classes weigh the
+    mean over i, as in `torch.nn.functional.cross_entropy`.
 
     Source: Chen et al. (2022), *Fully Hyperbolic Neural Networks*, node classification in the authors' code.
 
@@ -52,6 +53,7 @@ def multi_margin_loss(logits: Tensor, y: Tensor, margin: float = 1.0) -> Tensor:
         logits: Scores, shape ``(n, K)``.
         y: Right classes, integers of shape ``(n,)``.
         margin: The number :math:`m`.
+        weight: Positive weights of the classes, shape ``(K,)``; all the same if left out.
 
     Returns:
         The mean, a scalar.
@@ -69,4 +71,8 @@ def multi_margin_loss(logits: Tensor, y: Tensor, margin: float = 1.0) -> Tensor:
             f"`logits` and `y` must have shapes (n, K) and (n,), got {tuple(logits.shape)} and {tuple(y.shape)}."
         )
     correct = logits.gather(1, y.unsqueeze(1))
-    return (margin - correct + logits).relu().mean()
+    loss = (margin - correct + logits).relu()
+    if weight is None:
+        return loss.mean()
+    w = weight[y]
+    return (w @ loss.mean(dim=1)) / w.sum()

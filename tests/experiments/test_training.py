@@ -14,6 +14,7 @@ from hypersst.errors import DeviceError, NonFiniteError
 from hypersst.experiments import training
 from hypersst.experiments.checkpoint import CheckpointError, load_checkpoint
 from hypersst.experiments.interrupts import InterruptedRun
+from hypersst.experiments.minibatch_run import run_for
 from hypersst.experiments.records import Record
 from hypersst.experiments.run import Run
 from hypersst.experiments.settings import Settings
@@ -181,3 +182,19 @@ def test_evaluation_does_not_touch_what_training_computes() -> None:
             training.bring_to_end(run, None, None)
         states.append(run.model.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(states[0].values(), states[1].values(), strict=True))
+
+
+@pytest.mark.parametrize("batches", [{}, {"parts": 3, "parts_per_batch": 3}])
+def test_balanced_classes_count_the_same_however_many_nodes_they_have(batches: dict[str, int]) -> None:
+    settings = _short(class_weights="balanced", dropout=0.0, **batches).resolve()
+    run = run_for(settings, load("disease-tree", task="nc"))
+    loss, logits = run.loss(), run.model(run.x, run.adjacency)
+    y = run.task.y[run.task.train]
+    of_classes = [run.model.node_loss(logits[run.task.train][y == k], y[y == k]) for k in range(2)]
+    assert (y == 0).sum() > 2 * (y == 1).sum()
+    torch.testing.assert_close(loss, torch.stack(of_classes).mean())
+
+
+def test_unknown_class_weights_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"`class_weights` must be one of .*none"):
+        _short(class_weights="balance").resolve()

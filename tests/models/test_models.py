@@ -292,12 +292,15 @@ def test_losses_are_those_of_the_papers():
     logits, y = torch.randn(5, 3), torch.tensor([0, 2, 1, 1, 0])
     pos, neg = torch.randn(5), torch.randn(5)
     hybonet = make("hybonet", margin=0.7)
+    weight = torch.tensor([0.5, 1.0, 2.0])
     torch.testing.assert_close(hybonet.node_loss(logits, y), multi_margin_loss(logits, y, 0.7))
+    torch.testing.assert_close(hybonet.node_loss(logits, y, weight), multi_margin_loss(logits, y, 0.7, weight))
     torch.testing.assert_close(hybonet.link_loss(pos, neg), (0.7 - pos + neg).relu().mean())
     labels = torch.cat((torch.ones(5), torch.zeros(5)))
     expected = F.binary_cross_entropy_with_logits(torch.cat((pos, neg)), labels)
     for name in ("hgcn", "gcn", "mlp"):
         torch.testing.assert_close(make(name).node_loss(logits, y), F.cross_entropy(logits, y))
+        torch.testing.assert_close(make(name).node_loss(logits, y, weight), F.cross_entropy(logits, y, weight))
         torch.testing.assert_close(make(name).link_loss(pos, neg), expected)
 
 

@@ -195,6 +195,14 @@ def test_multi_margin_loss_counts_the_right_class_too():
     torch.testing.assert_close(multi_margin_loss(logits, y, m), F.multi_margin_loss(logits, y, margin=m) + m / 4)
 
 
+def test_multi_margin_loss_weighs_classes_as_often_as_repeated_nodes_would():
+    logits, y = torch.randn(5, 3), torch.tensor([0, 2, 1, 1, 0])
+    times = torch.tensor([1, 3, 2])
+    repeated = [i for i, k in enumerate(y.tolist()) for _ in range(times[k])]
+    expected = multi_margin_loss(logits[repeated], y[repeated], 0.7)
+    torch.testing.assert_close(multi_margin_loss(logits, y, 0.7, times.float()), expected)
+
+
 def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match=r"`neg` must have the shape of `pos`, \(3,\), one partner each, got \(2,\)"):
         margin_ranking_loss(torch.zeros(3), torch.zeros(2))
