@@ -15,13 +15,14 @@ import logging
 import os
 import urllib.request
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hypersst.errors import DataError
 
-__all__ = ["DataFile", "cache_dir", "read_files"]
+__all__ = ["DataFile", "cache_dir", "find_file", "read_files", "whole_file"]
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def read_files(files: Sequence[DataFile], data_dir: str | os.PathLike[str] | Non
         DataError: If a folder that was named does not exist, a checksum is wrong, or files are in no folder and
             cannot be downloaded. The message names files, addresses and folders.
     """
-    folders = [folder for folder in (_local_folder(data_dir), cache_dir()) if folder is not None]
+    folders = _folders(data_dir)
     found = {file.name: _locate(file, folders) for file in files}
     missing = [file for file in files if found[file.name] is None]
     content = {}
@@ -90,6 +91,15 @@ def read_files(files: Sequence[DataFile], data_dir: str | os.PathLike[str] | Non
         path = found[file.name]
         content[file.name] = _download(file, missing, folders) if path is None else _read(file, path)
     return content
+
+
+def find_file(file: DataFile, data_dir: str | os.PathLike[str] | None = None) -> Path | None:
+    """Where `read_files` would read a file from, unchecked; ``None`` if it would be downloaded."""
+    return _locate(file, _folders(data_dir))
+
+
+def _folders(data_dir: str | os.PathLike[str] | None) -> list[Path]:
+    return [folder for folder in (_local_folder(data_dir), cache_dir()) if folder is not None]
 
 
 def _local_folder(data_dir: str | os.PathLike[str] | None) -> Path | None:
@@ -147,17 +157,29 @@ def _download(file: DataFile, missing: Sequence[DataFile], folders: Sequence[Pat
             "or HYPERSST_DATA."
         ) from error
     _check(file, content, f"The download from {file.url}", "nothing was kept: try again")
-    _write_whole(target, content)
+    with whole_file(target) as part:
+        part.write_bytes(content)
     return content
 
 
-def _write_whole(target: Path, content: bytes) -> None:
-    """Write under another name, then rename: a crash or a second process never leaves half a file."""
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """Write under another name, then rename: a crash or a second process never leaves half a file.
+
+    Args:
+        target: Where the file is to lie; folders on the way are made.
+
+    Yields:
+        Path to write under in the meantime.
+
+    Raises:
+        DataError: If it cannot be written.
+    """
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            part.write_bytes(content)
+            yield part
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
