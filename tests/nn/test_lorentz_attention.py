@@ -168,6 +168,27 @@ def test_float32_is_as_good_far_from_the_origin_as_near_it(radius):
     assert radius < 7.0 or error(naive) > 1e-3
 
 
+@pytest.mark.parametrize(("radius", "bound"), [(2.0, 5e-6), (3.0, 5e-5)])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_float32_suffices_near_the_origin_where_it_is_asked_for(radius, bound, autocast):
+    _, (q, k, v) = qkv(1.0, ((4, 32, 16),) * 3, radius, torch.float32)
+    tau, c = torch.tensor(4.0), torch.tensor(1.0)
+    expected, _ = lorentz_attention(q, k, v, None, tau, c)
+    results = []
+    for tensors in ((q, k, v), (q.double(), k.double(), v.double())):
+        leaves = [x.requires_grad_() for x in tensors]
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            found, _ = lorentz_attention(*leaves, None, tau.to(q), c.to(q), precision=torch.float32)
+        results.append((found, torch.autograd.grad(found[..., 1:].square().sum(), leaves)))
+    (found, grads), (exact, exact_grads) = results
+    assert found.dtype == torch.float32
+    assert exact.dtype == torch.float64
+    torch.testing.assert_close(expected.double(), exact, rtol=1e-6, atol=1e-6)
+    assert ((found - exact).norm(dim=-1) / exact.norm(dim=-1)).max() < bound
+    for grad, exact_grad in zip(grads, exact_grads, strict=True):
+        assert (grad - exact_grad).abs().max() < 1e-3 * exact_grad.abs().max()
+
+
 def test_its_forward_is_called_as_that_of_torch():
     ours = inspect.signature(LorentzMultiheadAttention.forward).parameters
     theirs = inspect.signature(nn.MultiheadAttention.forward).parameters
