@@ -15,7 +15,7 @@ from hypersst.spectral.decomposition import (
 from hypersst.spectral.factors import random_factors
 from hypersst.spectral.param_groups import param_groups
 from hypersst.spectral.parametrization import Spectral, WeightParametrization
-from hypersst.spectral.products import compose, factored_linear
+from hypersst.spectral.products import compose, factored_linear, recomputed_linear
 from hypersst.spectral.report import LayerReport, Memory, SpectralReport
 from hypersst.spectral.retraction import orthogonalize, polar
 from hypersst.spectral.sampler import SSTSampler
@@ -69,6 +69,7 @@ __all__ = [
     "param_groups",
     "polar",
     "random_factors",
+    "recomputed_linear",
     "report",
     "spectral",
     "spectral_weights",

@@ -45,6 +45,9 @@ class SSTConfig:
         gradient: ``"enhanced"`` or ``"plain"``.
         vectors: ``"sphere"``, ``"ambient"``, ``"stiefel"`` or ``"polar"``.
         factors: ``"svd"`` or ``"random"``.
+        recompute: Keep no composed weight between forward and backward pass; every selected layer must be a plain
+            linear map then.
+        storage: Of frozen vectors: ``"float32"`` (the type of the weight), ``"bfloat16"`` or ``"int8"``.
 
     Raises:
         ValueError: If a rank is out of range.
@@ -58,6 +61,8 @@ class SSTConfig:
     gradient: str = "enhanced"
     vectors: str = "sphere"
     factors: str = "svd"
+    recompute: bool = False
+    storage: str = "float32"
 
     def __post_init__(self) -> None:
         check_rank(self.rank)

@@ -43,7 +43,8 @@ def clear_state(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> No
         if key == "sum":  # Adagrad's alone
             start = optimizer.defaults["initial_accumulator_value"]
         if isinstance(value, Tensor):
-            value.fill_(start)
+            # Quantised moments, as torchao's, are subclasses that can be copied into, but not filled.
+            value.copy_(torch.full(value.shape, start, dtype=value.dtype, device=value.device))
         elif value is not None:
             state[key] = type(value)(start)
 

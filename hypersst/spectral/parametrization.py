@@ -2,6 +2,7 @@ r"""A weight held as :math:`W = u^\top\operatorname{diag}(\Sigma)\,v`, for `torc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import geoopt
@@ -10,26 +11,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypersst.spectral.decomposition import orthogonality_defect
+from hypersst.spectral.execution import EXECUTIONS, factors_win
 from hypersst.spectral.factors import FACTORS
-from hypersst.spectral.products import compose, factored_linear
+from hypersst.spectral.products import compose, factored_linear, recomputed_linear
 from hypersst.spectral.retraction import normalize_, orthogonalize, polar
+from hypersst.spectral.storage import STORAGES, encode, whole_rows
 from hypersst.tracing import is_traced
 
 __all__ = [
-    "EXECUTIONS",
     "GRADIENTS",
     "VECTORS",
     "Spectral",
     "WeightParametrization",
 ]
 
-EXECUTIONS = ("auto", "composed", "factored")
 GRADIENTS = ("enhanced", "plain")
 VECTORS = ("sphere", "ambient", "stiefel", "polar")
-
-# Below this many singular values the number of operations costs more than the arithmetic: compose, but for weights
-# with one side so many times as long as the other.
-_SMALL, _SKINNY = 128, 20
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -52,11 +49,13 @@ class Spectral(WeightParametrization):
     ``original`` (of the list)   all singular values, trained every step                    ``(k,)``
     ``u_active``, ``v_active``   the sampled pairs, one vector per row, unit length         ``(r, m)``, ``(r, n)``
     ``u``, ``v``                 all vectors as rows, frozen; ``None`` if all are active    ``(k, m)``, ``(k, n)``
+    ``u_scale``, ``v_scale``     scales of ``u`` and ``v`` stored as int8, else ``None``    ``(k, ⌈m/128⌉)``, …
     ``index``                    which rows are active, a buffer                            ``(r,)``
     ============================ ========================================================== =================
 
     Parameter objects never change identity: draws and decompositions swap values in place, so optimizers, compiled
-    graphs and wrappers keep working. `u` and `v` hold the active rows' values too, so composing copies nothing.
+    graphs and wrappers keep working. `u` and `v` hold the active rows' values too, so composing copies nothing; but not
+    if they are stored in another type than the active rows, which then replace theirs when they are read.
 
     Register it with `spectral`, as `torch.nn.utils.parametrizations.orthogonal` is registered, and draw and
     decompose with `hypersst.SSTSampler`.
@@ -73,9 +72,18 @@ class Spectral(WeightParametrization):
             turning the frozen rows too. See `hypersst.spectral.retraction`.
         factors: ``"svd"`` decomposes the weight; ``"random"`` draws vectors, which moves it, see
             `hypersst.spectral.factors`. The first ones are drawn from torch's global generator.
+        recompute: In plain linear maps, keep nothing but the input between the forward and the backward pass: neither
+            the composed weight nor, factored, the product with ``v``. A weight that `parametrize.cached` holds is kept.
+            Under `torch.compile` it is the compiler that decides what to keep.
+        storage: Type of ``u`` and ``v``: ``"float32"`` stands for the type of the weight; ``"bfloat16"`` and ``"int8"``
+            hold frozen rows in two bytes and one, the active ones as ever. The weight then moves wherever rows are
+            rounded: now, at draws (by the rows that are released) and at decompositions; see
+            `hypersst.spectral.storage` and docs/memory.md. Casts of the module leave this type as it is. A checkpoint
+            is to be loaded after the sampler was built, which draws and so rounds what was active.
 
     Raises:
-        ValueError: If an option is none of those listed.
+        ValueError: If an option is none of those listed, or ``vectors="polar"``, which turns frozen rows in every step,
+            meets compact storage.
 
     Source: Zhao, Zhang, Li, Liu, Cannistraci (2025), Sparse Spectral Training and Inference on Euclidean and
     Hyperbolic Neural Networks, sec. 3.
@@ -83,6 +91,8 @@ class Spectral(WeightParametrization):
 
     u: nn.Parameter | None
     v: nn.Parameter | None
+    u_scale: nn.Parameter | None
+    v_scale: nn.Parameter | None
     u_active: nn.Parameter
     v_active: nn.Parameter
     index: Tensor
@@ -95,12 +105,20 @@ class Spectral(WeightParametrization):
         gradient: str = "enhanced",
         vectors: str = "sphere",
         factors: str = "svd",
+        recompute: bool = False,
+        storage: str = "float32",
     ) -> None:
         super().__init__()
         _check_choice("execution", execution, EXECUTIONS)
         _check_choice("gradient", gradient, GRADIENTS)
         _check_choice("vectors", vectors, VECTORS)
         _check_choice("factors", factors, tuple(FACTORS))
+        _check_choice("storage", storage, STORAGES)
+        if vectors == "polar" and storage != "float32":
+            raise ValueError(
+                f"`storage` must be float32 with `vectors` 'polar', which turns frozen rows in every step by less than "
+                f"rounding, got {storage!r}: use 'stiefel', or float32."
+            )
         if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
             raise ValueError(f"`rank` must be an integer of at least 1, got {rank!r}.")
         self.rank = rank
@@ -108,6 +126,8 @@ class Spectral(WeightParametrization):
         self.gradient = gradient
         self.vectors = vectors
         self.factors = factors
+        self.recompute = recompute
+        self.storage = storage
         self.plain_linear = False
         self.weight_shape: tuple[int, ...] = ()
         #: ``(m, n)`` of the weight as a matrix.
@@ -118,10 +138,23 @@ class Spectral(WeightParametrization):
         self._merged: tuple[object, Tensor] | None = None
 
     @property
-    def rows(self) -> tuple[nn.Parameter, nn.Parameter]:
-        """All vectors as rows, shapes ``(k, m)`` and ``(k, n)``."""
-        u, v = self.u, self.v
-        return (self.u_active, self.v_active) if u is None or v is None else (u, v)
+    def rows(self) -> tuple[Tensor, Tensor]:
+        """All vectors as rows, shapes ``(k, m)`` and ``(k, n)``: the parameters, or copies of compact ones."""
+        u, v, u_active, v_active = self.u, self.v, self.u_active, self.v_active
+        if u is None or v is None:
+            return u_active, v_active
+        if self._holds_active:
+            return u, v
+        with torch.no_grad():
+            return (
+                whole_rows(u, self.u_scale, u_active, self.index, u_active.dtype),
+                whole_rows(v, self.v_scale, v_active, self.index, v_active.dtype),
+            )
+
+    @property
+    def _holds_active(self) -> bool:
+        """Whether ``u`` and ``v`` are the place of the active rows too, once these are written back."""
+        return self.u is not None and self.u.dtype == self.u_active.dtype
 
     # -- what parametrize calls ------------------------------------------------------------------------------
 
@@ -155,9 +188,10 @@ class Spectral(WeightParametrization):
     def _hold(self, u: Tensor, v: Tensor) -> None:
         """Make the parameters for all vectors ``u, v``; where every one is active they are held once."""
         self.k, self.shape = u.shape[0], (u.shape[1], v.shape[1])
-        whole = self.rank == self.k
-        self.register_parameter("u", None if whole else nn.Parameter(u, requires_grad=False))
-        self.register_parameter("v", None if whole else nn.Parameter(v, requires_grad=False))
+        for name, rows in (("u", u), ("v", v)):
+            held, scale = (None, None) if self.rank == self.k else encode(rows, self.storage)
+            for place, tensor in ((name, held), (f"{name}_scale", scale)):
+                self.register_parameter(place, None if tensor is None else nn.Parameter(tensor, requires_grad=False))
         self.u_active = self._active(u[: self.rank])
         self.v_active = self._active(v[: self.rank])
 
@@ -174,20 +208,24 @@ class Spectral(WeightParametrization):
             return self._compose(sigma, dtype)
         # Evaluation asks for the same weight again and again.
         self._sync()
-        tensors = (sigma, *self.rows)
-        key = (dtype, *((t._version, t.data_ptr(), t.dtype, t.device) for t in tensors))
+        tensors = (sigma, *self._parameters.values(), self.index)
+        key = (dtype, *((t._version, t.data_ptr(), t.dtype, t.device) for t in tensors if t is not None))
         if self._merged is None or self._merged[0] != key:
             self._merged = (key, self._compose(sigma, dtype))
         return self._merged[1]
 
     def linear(self, x: Tensor, sigma: Tensor, bias: Tensor | None) -> Tensor:
         """Apply the weight as a linear map to rows ``x`` of shape ``(*, n)``, by the execution that is preferred."""
-        if not self.prefers_factors(x):
+        factored = self.prefers_factors(x)
+        if not factored and not (self.recompute and (self.training or torch.is_grad_enabled())):
             # Half the cost of reading the weight through two modules, which a small layer feels.
             return F.linear(x, self.forward(sigma), bias)
         self._sync()
-        dtype = self._compute_dtype(sigma)
-        y = factored_linear(x, sigma, *self._factors(), enhanced=self.gradient == "enhanced", dtype=dtype)
+        how: dict[str, Any] = {"enhanced": self.gradient == "enhanced", "dtype": self._compute_dtype(sigma)}
+        if factored:
+            y = factored_linear(x, sigma, *self._factors(), scales=self._scales(), **how, recompute=self.recompute)
+        else:
+            y = recomputed_linear(x, sigma, *self._factors(), scales=self._scales(), **how)
         return y if bias is None else y + bias.to(y.dtype)
 
     # -- executions ------------------------------------------------------------------------------------------
@@ -201,20 +239,13 @@ class Spectral(WeightParametrization):
             return True
         if not (self.training or torch.is_grad_enabled()):
             return False  # the merged weight is cached
-        # Note [composed or factored]: measured on one CPU core. For B rows composing costs (2k + r)/(3B) of a dense
-        # step on top of it; factoring costs a third more than dense for squares and less than dense from a ratio
-        # of sides of about 2.4 on, but for small k the number of operations decides. Only where the gradient of the
-        # weight is most of the work and few rows of it are needed do factors win there: 16 x 1433, B = 2708 takes
-        # 0.75 of a dense step at r = 1 and 1.03 at r = 4 (composed: 1.09 and 1.14), 16 x 256 the same either way.
-        ratio = max(m, n) / k
-        if k < _SMALL:
-            return ratio >= _SKINNY and 4 * self.rank <= k
-        rows = x.numel() // max(n, 1)
-        return not (ratio < 2.2 and rows >= 2.5 * k)
+        return factors_win(self.shape, k, self.rank, x.numel() // max(n, 1), recompute=self.recompute)
 
     def _compose(self, sigma: Tensor, dtype: torch.dtype) -> Tensor:
         self._sync()
-        weight = compose(sigma, *self._factors(), enhanced=self.gradient == "enhanced", dtype=dtype)
+        weight = compose(
+            sigma, *self._factors(), scales=self._scales(), enhanced=self.gradient == "enhanced", dtype=dtype
+        )
         return weight if len(self.weight_shape) == 2 else weight.view(self.weight_shape)
 
     def _factors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -224,6 +255,9 @@ class Spectral(WeightParametrization):
             # Detached, because Dynamo does not trace a function that gets one tensor twice.
             return u_active, v_active, u_active.detach(), v_active.detach(), self.index
         return u_active, v_active, u, v, self.index
+
+    def _scales(self) -> tuple[Tensor | None, Tensor | None]:
+        return self.u_scale, self.v_scale
 
     @staticmethod
     def _compute_dtype(sigma: Tensor) -> torch.dtype:
@@ -241,15 +275,18 @@ class Spectral(WeightParametrization):
 
     @torch.no_grad()
     def write_back(self, *, normalize: bool = False) -> None:
-        """Copy the active rows into ``u`` and ``v``, after making them unit or orthonormal if asked to."""
+        """Copy the active rows into ``u`` and ``v``, after making them unit or orthonormal if asked to.
+
+        Compact storage gets them when a draw releases them.
+        """
         u_active, v_active, index = self.u_active, self.v_active, self.index
         if normalize and self.vectors == "stiefel":
-            for active, rows in ((u_active, self.u), (v_active, self.v)):
-                active.copy_(orthogonalize(active, None if rows is None else rows.index_fill(0, index, 0.0)))
+            for active, rows in zip((u_active, v_active), self.rows, strict=True):
+                active.copy_(orthogonalize(active, None if rows is active else rows.index_fill(0, index, 0.0)))
         elif normalize and self.vectors != "polar":
             normalize_(u_active)
             normalize_(v_active)
-        if self.u is not None and self.v is not None:
+        if self.u is not None and self.v is not None and self._holds_active:
             self.u.index_copy_(0, index, u_active)
             self.v.index_copy_(0, index, v_active)
         if normalize and self.vectors == "polar":
@@ -263,15 +300,32 @@ class Spectral(WeightParametrization):
         if self.rank == self.k:
             return
         self._sync()
+        rows = self.rows
+        if not self._holds_active:
+            self._store("u", self.u_active, self.index)
+            self._store("v", self.v_active, self.index)
         self.index.copy_(index)
-        self._load(*self.rows)
+        self._read_active(*rows)
 
     @torch.no_grad()
     def _load(self, u: Tensor, v: Tensor) -> None:
         """Take over all vectors and read the active ones from them."""
-        for rows, new, active in zip(self.rows, (u, v), (self.u_active, self.v_active), strict=True):
-            if new is not rows:
+        for name, rows, new in zip(("u", "v"), self.rows, (u, v), strict=True):
+            if self.u is not None and not self._holds_active:
+                self._store(name, new)
+            elif new is not rows:
                 rows.copy_(new)
+        self._read_active(u, v)
+
+    def _store(self, name: str, rows: Tensor, index: Tensor | None = None) -> None:
+        """Round rows into the compact storage of all or of those numbered."""
+        for place, new in zip((name, f"{name}_scale"), encode(rows, self.storage), strict=True):
+            held = self._parameters[place]
+            if held is not None and new is not None:
+                held.copy_(new) if index is None else held.index_copy_(0, index, new.to(held.dtype))
+
+    def _read_active(self, u: Tensor, v: Tensor) -> None:
+        for active, rows in ((self.u_active, u), (self.v_active, v)):
             if active is not rows:
                 active.copy_(rows[self.index])
         self._synced = (self.u_active._version, self.v_active._version)
@@ -318,6 +372,21 @@ class Spectral(WeightParametrization):
             self._merged = None
         return super().train(mode)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Spectral:
+        """Move or cast, but leave the type of compact rows and of scales as it is."""
+        compact = () if self.storage == "float32" else (self.u, self.v, self.u_scale, self.v_scale)
+
+        def keep_type(tensor: Tensor) -> Tensor:
+            new = fn(tensor)
+            if new.dtype == tensor.dtype or not any(tensor is one for one in compact):
+                return new
+            return tensor.to(new.device)  # not through the other type, which may hold fewer digits
+
+        super()._apply(keep_type, recurse)
+        if self.storage != "float32" and self._holds_active:
+            self.write_back()  # the active rows have the type of the frozen ones now
+        return self
+
     def __getstate__(self) -> dict[str, Any]:
         # The merged weight is made again on demand, and version counters belong to this very tensor.
         return {**self.__dict__, "_merged": None, "_synced": None}
@@ -325,5 +394,10 @@ class Spectral(WeightParametrization):
     def extra_repr(self) -> str:
         """Shape, rank and options, for ``print``."""
         m, n = self.shape
-        options = (self.execution, self.gradient, self.vectors, *(("random",) if self.factors == "random" else ()))
+        options = (self.execution, self.gradient, self.vectors, *self._uncommon())
         return f"{m}x{n}, k={self.k}, rank={self.rank}, {', '.join(options)}"
+
+    def _uncommon(self) -> list[str]:
+        options = [self.factors] if self.factors != "svd" else []
+        options += ["recompute"] if self.recompute else []
+        return options + ([self.storage] if self.storage != "float32" else [])

@@ -11,11 +11,16 @@ SST        (k+r)(m+n) + k       r(m+n) + k         2(r(m+n) + k)
 LoRA       mn + r(m+n)          r(m+n)             2r(m+n)
 GaLore     mn                   mn                 Kr + 2Mr
 ========== ==================== ================== ====================
+
+Of SST's weights k(m+n) are frozen rows, which compact storage holds in fewer bytes (`hypersst.spectral.storage`). Not
+counted is what lives within a step only; `hypersst memory` counts and measures that too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from hypersst.spectral.storage import stored_bytes
 
 __all__ = ["LayerReport", "Memory", "SpectralReport"]
 
@@ -40,13 +45,17 @@ class Memory:
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One spectral weight: its name, matrix shape, rank, number of singular values and bytes per element."""
+    """One spectral weight: its name, matrix shape, rank, number of singular values and bytes per element.
+
+    ``storage`` is that of its frozen rows.
+    """
 
     name: str
     shape: tuple[int, int]
     rank: int
     k: int
     itemsize: int
+    storage: str = "float32"
 
     @property
     def trainable(self) -> int:
@@ -71,16 +80,18 @@ class LayerReport:
     def memory(self, method: str) -> Memory:
         """Predicted bytes under ``"full"``, ``"sst"``, ``"lora"`` or ``"galore"`` at the same rank."""
         pairs, short, long = self.rank * sum(self.shape), min(self.shape), max(self.shape)
+        # Active rows are held twice, as parameters that the optimizer sees and as rows of u and v, unless all are.
+        frozen = sum(stored_bytes(self.k, side, self.itemsize, self.storage) for side in self.shape)
         elements = {
             "full": (self.dense, self.dense, 2 * self.dense),
-            # Active rows are held twice, as parameters that the optimizer sees and as rows of u and v, unless all are.
-            "sst": (self.stored + (pairs if self.rank < self.k else 0), self.trainable, 2 * self.trainable),
+            "sst": (self.trainable, self.trainable, 2 * self.trainable),
             "lora": (self.dense + pairs, pairs, 2 * pairs),
             "galore": (self.dense, self.dense, short * self.rank + 2 * long * self.rank),
         }
         if method not in elements:
             raise ValueError(f"`method` must be one of {', '.join(elements)}, got {method!r}.")
-        return Memory(*(n * self.itemsize for n in elements[method]))
+        memory = Memory(*(n * self.itemsize for n in elements[method]))
+        return memory + Memory(frozen, 0, 0) if method == "sst" and self.rank < self.k else memory
 
 
 def _bytes(n: int) -> str:

@@ -32,12 +32,14 @@ def spectral(
     gradient: str = "enhanced",
     vectors: str = "sphere",
     factors: str = "svd",
+    recompute: bool = False,
+    storage: str = "float32",
 ) -> nn.Module:
     r"""Hold ``module.name`` by its singular values and vectors, in place.
 
     The parameter object of the weight becomes that of the singular values; reading ``module.name`` gives the weight
-    as before (but for random factors). `torch.nn.utils.parametrize.remove_parametrizations` (or `hypersst.merge`)
-    undoes it.
+    as before (but for random factors and compact storage). `torch.nn.utils.parametrize.remove_parametrizations` (or
+    `hypersst.merge`) undoes it.
 
     Args:
         module: Owner of the weight.
@@ -47,13 +49,16 @@ def spectral(
         gradient: See `Spectral`.
         vectors: See `Spectral`.
         factors: See `Spectral`.
+        recompute: See `Spectral`; needs an `nn.Linear` or PyG `Linear` too. Around any other module
+            `torch.utils.checkpoint` does the same: it frees the composed weight with all that the module keeps.
+        storage: See `Spectral`.
 
     Returns:
         ``module`` itself.
 
     Raises:
         ValueError: If ``name`` is no parameter of the module, is parametrized already or lazy, if ``rank`` is out of
-            range, or ``execution="factored"`` is asked of a module that is no plain linear map.
+            range, or ``execution="factored"`` or ``recompute`` is asked of a module that is no plain linear map.
 
     Example:
         >>> layer = spectral(torch.nn.Linear(4, 3), rank=2)
@@ -68,18 +73,31 @@ def spectral(
         raise ValueError(f"`name` must be a parameter of {type(module).__name__} ({known}), got {name!r}.")
     if isinstance(weight, nn.parameter.UninitializedParameter):
         raise ValueError(f"`name` must be initialised, but {name!r} is lazy: run the model on one batch first.")
-    parametrization = Spectral(rank, execution=execution, gradient=gradient, vectors=vectors, factors=factors)
+    parametrization = Spectral(
+        rank,
+        execution=execution,
+        gradient=gradient,
+        vectors=vectors,
+        factors=factors,
+        recompute=recompute,
+        storage=storage,
+    )
     parametrization.plain_linear = name == "weight" and is_plain_linear(module)
     if execution == "factored" and not parametrization.plain_linear:
         raise ValueError(
             f"`execution` 'factored' needs a plain linear map, not {type(module).__name__}: use 'composed'."
+        )
+    if recompute and not parametrization.plain_linear:
+        raise ValueError(
+            f"`recompute` must be False for {type(module).__name__}, which is no plain linear map: use "
+            f"`torch.utils.checkpoint` around it."
         )
     parametrization.train(module.training)
     requires_grad = weight.requires_grad
     register(module, name, parametrization)
     for parameter in (parametrization.u_active, parametrization.v_active):
         parameter.requires_grad_(requires_grad)
-    if parametrization.plain_linear and execution != "composed":
+    if parametrization.plain_linear and (execution != "composed" or recompute):
         # parametrize gave this module a class of its own, so the method is this module's alone and goes with it.
         type(module).forward = _linear_forward
     return module

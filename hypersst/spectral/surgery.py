@@ -83,7 +83,8 @@ def spectralize(
 ) -> SpectralReport:
     """Hold the weights of ``model`` by their singular values and vectors, in place; the outputs stay the same.
 
-    With ``factors="random"``, an ablation, they do not, see `hypersst.spectral.factors`.
+    With ``factors="random"``, an ablation, they do not, see `hypersst.spectral.factors`; nor do they quite with compact
+    ``storage``, see `hypersst.spectral.storage`.
 
     Args:
         model: Any module, of any geometry.
@@ -91,15 +92,15 @@ def spectralize(
         rank: Pairs of singular vectors that train at a time: an integer, or a share of ``min(m, n)`` in (0, 1]. Where
             it leaves no vector frozen the weight is trained fully, and the report says so.
         **options: The other fields of `SSTConfig`: ``include, exclude, rank_pattern, execution, gradient, vectors,
-            factors``.
+            factors, recompute, storage``.
 
     Returns:
         A printable report: shape, rank, numbers and predicted memory, beside full-rank training, LoRA and GaLore.
 
     Raises:
         ValueError: If a rank is below 1 or not a fraction in (0, 1], if the selection is empty, tied, lazy or spectral
-            already, a pattern of ``rank_pattern`` matches none of it, or a weight has non-finite entries. The model is
-            unchanged then.
+            already, a pattern of ``rank_pattern`` matches none of it, a weight has non-finite entries, or ``recompute``
+            is asked of a layer that is no plain linear map. The model is unchanged then.
         TypeError: If both ``config`` and keywords are given, neither is, or a keyword is unknown.
 
     Example:
@@ -118,6 +119,8 @@ def spectralize(
     for target in targets:
         if not torch.isfinite(target.weight).all():
             raise ValueError(f"`model` must have finite weights, but {target.weight_name!r} has a NaN or an infinity.")
+    if config.recompute:
+        _refuse_to_recompute([t.weight_name for t in targets if not _is_plain(t)])
     for pattern in config.rank_pattern:
         if not any(matches(pattern, target) for target in targets):
             names = ", ".join(target.weight_name for target in targets[:4])
@@ -125,7 +128,7 @@ def spectralize(
     for target in targets:
         limit = min(target.weight.flatten(1).shape)
         execution = config.execution
-        if execution == "factored" and not (target.tensor == "weight" and is_plain_linear(target.module)):
+        if execution == "factored" and not _is_plain(target):
             execution = "composed"
         spectral(
             target.module,
@@ -135,6 +138,8 @@ def spectralize(
             gradient=config.gradient,
             vectors=config.vectors,
             factors=config.factors,
+            recompute=config.recompute,
+            storage=config.storage,
         )
     result = report(model)
     full = [layer.name for layer in result.layers if layer.note]
@@ -143,14 +148,27 @@ def spectralize(
     return result
 
 
+def _is_plain(target: Target) -> bool:
+    return target.tensor == "weight" and is_plain_linear(target.module)
+
+
+def _refuse_to_recompute(names: list[str]) -> None:
+    if names:
+        raise ValueError(
+            f"`recompute` must be False for layers that are no plain linear maps, such as {', '.join(names[:4])}: "
+            f"`include` the others alone, `spectralize` these in a second call without it, and use "
+            f"`torch.utils.checkpoint` around them, which frees their weights too."
+        )
+
+
 def report(model: nn.Module) -> SpectralReport:
     """Report on the spectral weights that ``model`` has now."""
     layers: list[LayerReport] = []
     own: set[int] = set()
     for weight in spectral_weights(model):
         p = weight.spectral
-        own.update(id(t) for t in (weight.sigma, *p.rows, p.u_active, p.v_active))
-        layers.append(LayerReport(weight.name, p.shape, p.rank, p.k, weight.sigma.element_size()))
+        own.update(id(t) for t in (weight.sigma, p.u_active, p.v_active))
+        layers.append(LayerReport(weight.name, p.shape, p.rank, p.k, weight.sigma.element_size(), p.storage))
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
     return SpectralReport(
         layers=tuple(layers),
