@@ -13,24 +13,30 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
 
 from hypersst.errors import NonFiniteError
 from hypersst.experiments.records import Record, append_record, read_records
 from hypersst.experiments.settings import ResolvedSettings
+from hypersst.experiments.texts.settings import ResolvedTextSettings
+from hypersst.experiments.texts.training import train_text
 from hypersst.experiments.training import train, train_seeds
 
-__all__ = ["groups", "missing", "recorded", "run_grid"]
+__all__ = ["AnySettings", "groups", "missing", "recorded", "run_grid"]
+
+AnySettings: TypeAlias = ResolvedSettings | ResolvedTextSettings
+"""Settings of a run on a graph or on texts."""
 
 
-def recorded(runs: list[ResolvedSettings], path: Path) -> list[Record]:
+def recorded(runs: Sequence[AnySettings], path: Path) -> list[Record]:
     """The records in ``path`` of exactly these runs, in their order; runs without one are left out."""
     by_settings = {_key(record.settings): record for record in read_records(path)}
     return [by_settings[key] for run in runs if (key := _key(run.to_dict())) in by_settings]
 
 
-def missing(runs: list[ResolvedSettings], path: Path) -> list[ResolvedSettings]:
+def missing(runs: Sequence[AnySettings], path: Path) -> list[AnySettings]:
     """Those of ``runs`` that have no record in ``path``."""
     done = {_key(record.settings) for record in read_records(path)}
     return [run for run in runs if _key(run.to_dict()) not in done]
@@ -41,7 +47,7 @@ def _key(settings: dict[str, object]) -> str:
     return json.dumps({name: value for name, value in settings.items() if name != "compile"}, sort_keys=True)
 
 
-def groups(runs: Sequence[ResolvedSettings], together: int) -> list[list[ResolvedSettings]]:
+def groups(runs: Sequence[AnySettings], together: int) -> list[list[AnySettings]]:
     """Put runs together that can be trained at once.
 
     Args:
@@ -50,32 +56,33 @@ def groups(runs: Sequence[ResolvedSettings], together: int) -> list[list[Resolve
 
     Returns:
         Lists of runs that differ in their seeds alone, in the order of their first ones; runs in batches of the graph
-        stay alone.
+        and on texts stay alone.
     """
-    alike: dict[str, list[ResolvedSettings]] = {}
+    alike: dict[str, list[AnySettings]] = {}
     for run in runs:
-        whole_graph = run.parts == 1 and not run.neighbors
+        whole_graph = isinstance(run, ResolvedSettings) and run.parts == 1 and not run.neighbors
         alike.setdefault(_key((replace(run, seed=0) if whole_graph else run).to_dict()), []).append(run)
     return [found[i : i + together] for found in alike.values() for i in range(0, len(found), together)]
 
 
-def _checkpoint(group: list[ResolvedSettings], folder: Path) -> Path:
+def _checkpoint(group: list[AnySettings], folder: Path) -> Path:
     digest = hashlib.sha256(json.dumps([run.to_dict() for run in group], sort_keys=True).encode()).hexdigest()[:16]
     return folder / f"{group[0].run_name}-{digest}.pt"
 
 
-def _work(group: list[ResolvedSettings], folder: Path, data_dir: Path | None, device: str) -> list[Record]:
+def _work(group: list[AnySettings], folder: Path, data_dir: Path | None, device: str) -> list[Record]:
     torch.set_num_threads(1)
     checkpoint = _checkpoint(group, folder)
     resume = checkpoint if checkpoint.exists() else None
-    if len(group) == 1:
-        return [train(group[0], data_dir=data_dir, device=device, checkpoint=checkpoint, resume=resume)]
-    seeds = [run.seed for run in group]
-    return train_seeds(group[0], seeds, data_dir=data_dir, device=device, checkpoint=checkpoint, resume=resume)
+    first, seeds = group[0], [run.seed for run in group]
+    places: dict[str, Any] = {"data_dir": data_dir, "device": device, "checkpoint": checkpoint, "resume": resume}
+    if isinstance(first, ResolvedTextSettings):
+        return [train_text(first, **places).record]
+    return [train(first, **places)] if len(group) == 1 else train_seeds(first, seeds, **places)
 
 
 def run_grid(
-    runs: list[ResolvedSettings],
+    runs: Sequence[AnySettings],
     path: Path,
     *,
     jobs: int,

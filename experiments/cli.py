@@ -23,12 +23,20 @@ from hypersst.experiments.benchmarks import speed, speed_tables
 from hypersst.experiments.dataset_table import print_table
 from hypersst.experiments.embedding import embed_command
 from hypersst.experiments.interrupts import InterruptedRun
+from hypersst.experiments.memory import memory_command
 from hypersst.experiments.minibatch_run import run_for
 from hypersst.experiments.records import Record, device_name, versions, write_record
 from hypersst.experiments.report import report_command
 from hypersst.experiments.reports.traced_run import train_traced
 from hypersst.experiments.reports.traces import save_trace
 from hypersst.experiments.settings import Settings
+from hypersst.experiments.texts.commands import (
+    concerns_texts,
+    generate_command,
+    text_result_line,
+    train_text_command,
+    translate_command,
+)
 from hypersst.experiments.training import load_task, resolve_device, train_seeds
 from hypersst.experiments.training import train as train_run
 from hypersst.experiments.tuning import tune_command
@@ -68,7 +76,9 @@ def train(
     seeds: int = 1,
     trace: bool = False,
 ) -> int:
-    """Train a graph network (or embed a hierarchy), print its scores, and write a JSON record and a checkpoint.
+    """Train a network, print its scores, and write a JSON record and a checkpoint.
+
+    These are the options for graphs and hierarchies; `hypersst train multi30k --help` shows those for texts.
 
     Args:
         settings: What to train.
@@ -192,7 +202,8 @@ def bench(
     for name, value in (("cases", cases or None), ("rounds", rounds)):
         if value is not None:
             raise ValueError(f"`{name}` must be left out for a table of runs: it is for speed, got {value}.")
-    runs, path = [replace(run, compile=compile) for run in grids.grid(grid)], results / f"{grid}.jsonl"
+    path = results / f"{grid}.jsonl"
+    runs = [replace(run, compile=compile) if isinstance(run, Settings) else run for run in grids.grid(grid)]
 
     console = Console(stderr=True)
     columns = (
@@ -207,7 +218,8 @@ def bench(
         bar = progress.add_task(grid, total=len(runs), completed=len(runs) - lacking)
 
         def done(record: Record, left: int) -> None:
-            print(f"{result_line(record)}; {left} left", flush=True)
+            line = result_line(record) if "task" in record.settings else text_result_line(record)
+            print(f"{line}; {left} left", flush=True)
             progress.update(bar, completed=len(runs) - left)
 
         places: dict[str, Any] = {"data_dir": data_dir, "device": device, "checkpoints": _RUNS / grid}
@@ -260,8 +272,11 @@ def datasets(
 
 _COMMANDS: dict[str, Callable[..., int]] = {
     "train": train,
+    "translate": translate_command,
+    "generate": generate_command,
     "info": info,
     "datasets": datasets,
+    "memory": memory_command,
     "bench": bench,
     "report": report,
     "tune": tune,
@@ -275,9 +290,12 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments == ["--version"]:
         print(hypersst.__version__)
         return 0
+    commands = dict(_COMMANDS)
+    if arguments[:1] == ["train"] and concerns_texts(arguments):
+        commands["train"] = train_text_command
     try:
         return tyro.extras.subcommand_cli_from_dict(
-            _COMMANDS, prog="hypersst", description="Hyperbolic graph networks trained spectrally.", args=arguments
+            commands, prog="hypersst", description="Hyperbolic networks trained spectrally.", args=arguments
         )
     except InterruptedRun as stop:
         print(f"hypersst: {stop}.", file=sys.stderr)
@@ -289,7 +307,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("hypersst: interrupted.", file=sys.stderr)
         return 130
-    except (ValueError, NonFiniteError, OSError) as error:
+    except (ValueError, NonFiniteError, OSError, ImportError) as error:
         print(f"hypersst: error: {error}", file=sys.stderr)
         return 2
 

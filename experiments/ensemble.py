@@ -49,6 +49,8 @@ class Ensemble:
         ValueError: If a seed comes twice, there is none, or the settings ask for batches of the graph.
     """
 
+    unit = "epoch"
+
     def __init__(self, settings: ResolvedSettings, seeds: Sequence[int], task: GraphTask) -> None:
         if not seeds or len(set(seeds)) < len(seeds):
             raise ValueError(f"`seeds` must be distinct and at least one, got {list(seeds)}.")

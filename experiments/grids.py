@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hypersst.errors import unknown
 from hypersst.experiments.search import candidates
 from hypersst.experiments.settings import ResolvedSettings, Settings
+from hypersst.experiments.texts.settings import TRANSLATORS, ResolvedTextSettings, TextSettings
 
 __all__ = ["GRIDS", "grid"]
 
@@ -97,19 +98,50 @@ def _geometry() -> list[Settings]:
     ]
 
 
+_RIVALS = {"lora": 3, "sst": 3, "relora": 1, "galore": 1}  # seeds of each where there is no GPU
+
+
+def _multi30k() -> list[TextSettings]:
+    def runs(model: str, dim: int, method: str, rank: float, seeds: range) -> list[TextSettings]:
+        return [
+            TextSettings(model=model, dim=dim, method=method, rank=rank, precision="bf16", seed=seed) for seed in seeds
+        ]
+
+    first: list[TextSettings] = []  # what a computer without a GPU can do
+    later: list[TextSettings] = []
+    for dim, model in itertools.product((64, 128, 256), TRANSLATORS):
+        of_all = later if dim == 256 else first
+        of_all += runs(model, dim, "full", 0.125, range(3))
+        for rank, (method, seeds) in itertools.product((0.125, 0.0625), _RIVALS.items()):
+            now = 0 if rank < 0.125 or dim == 256 else seeds
+            first += runs(model, dim, method, rank, range(now))
+            later += runs(model, dim, method, rank, range(now, 3))
+    return [*first, *later]
+
+
+def _wikitext2() -> list[TextSettings]:
+    return [
+        TextSettings(dataset="wikitext2", model="llama", method=method, precision="bf16", seed=0)
+        for method in ("full", *_LOW_RANK)
+    ]
+
+
 #: Tables by name. ``cora``: HyboNet by some methods; ``hgnn``: by all of them, on the SST paper's graphs;
 #: ``hgnn-search``: the runs by which its recipes are chosen; ``geometry``: all models, full-rank and by SST;
-#: ``ablation``: what each of SST's settings is worth at rank 1.
-GRIDS: Mapping[str, Callable[[], list[Settings]]] = {
+#: ``ablation``: what each of SST's settings is worth at rank 1;
+#: ``multi30k``: translation; ``wikitext2``: language models.
+GRIDS: Mapping[str, Callable[[], Sequence[Settings | TextSettings]]] = {
     "cora": _cora,
     "hgnn": _hgnn,
     "hgnn-search": _hgnn_search,
     "geometry": _geometry,
     "ablation": _ablation,
+    "multi30k": _multi30k,
+    "wikitext2": _wikitext2,
 }
 
 
-def grid(name: str) -> list[ResolvedSettings]:
+def grid(name: str) -> list[ResolvedSettings | ResolvedTextSettings]:
     """The runs of table ``name``, recipes resolved.
 
     Raises:

@@ -13,11 +13,11 @@ __all__ = ["InterruptedRun", "deferred_interrupt"]
 
 
 class InterruptedRun(Exception):
-    """A run was interrupted after ``epoch``; ``checkpoint`` continues it, if one was kept."""
+    """A run was interrupted after ``epoch`` (or what its ``unit`` is); ``checkpoint`` continues it, if one was kept."""
 
-    def __init__(self, epoch: int, checkpoint: Path | None) -> None:
+    def __init__(self, epoch: int, checkpoint: Path | None, unit: str = "epoch") -> None:
         self.epoch, self.checkpoint = epoch, checkpoint
-        super().__init__(f"interrupted after epoch {epoch}")
+        super().__init__(f"interrupted after {unit} {epoch}")
 
 
 @contextlib.contextmanager

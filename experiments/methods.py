@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import nn
 
 import hypersst
+from hypersst.errors import unknown
 from hypersst.lowrank import GaLore, Refactor, ReLoRA, lora, low_rank
 from hypersst.optim import RiemannianAdamW
 from hypersst.spectral import (
@@ -28,8 +29,13 @@ from hypersst.spectral import (
 
 if TYPE_CHECKING:
     from hypersst.experiments.settings import ResolvedSettings
+    from hypersst.experiments.texts.settings import ResolvedTextSettings
+
+    #: Of graphs and of texts; what the methods ask for has the same names and meanings in both.
+    MethodSettings: TypeAlias = ResolvedSettings | ResolvedTextSettings
 
 __all__ = ["METHODS", "Trainer", "prepare"]
+
 
 SELECTIONS: Mapping[str, Callable[[], Selection]] = {
     "multinomial": Multinomial,
@@ -62,12 +68,12 @@ class Trainer:
     report: SpectralReport | None = None
 
 
-def _optimizer(model: nn.Module, settings: ResolvedSettings, vector_lr: float | None = None) -> RiemannianAdamW:
+def _optimizer(model: nn.Module, settings: MethodSettings, vector_lr: float | None = None) -> RiemannianAdamW:
     groups = hypersst.param_groups(model, settings.lr, weight_decay=settings.weight_decay, vector_lr=vector_lr)
-    return RiemannianAdamW(groups, lr=settings.lr)
+    return RiemannianAdamW(groups, lr=settings.lr, betas=settings.betas)
 
 
-def _full(model: nn.Module, settings: ResolvedSettings) -> Trainer:
+def _full(model: nn.Module, settings: MethodSettings) -> Trainer:
     return Trainer(_optimizer(model, settings))
 
 
@@ -86,11 +92,11 @@ def decomposition_named(name: str) -> Decomposition:
     return EveryIterations(int(name))
 
 
-def _sst(model: nn.Module, settings: ResolvedSettings) -> Trainer:
+def _sst(model: nn.Module, settings: MethodSettings) -> Trainer:
     if settings.selection not in SELECTIONS:
-        raise hypersst.errors.unknown("selection", settings.selection, SELECTIONS)
+        raise unknown("selection", settings.selection, SELECTIONS)
     if settings.reset not in RESETS:
-        raise hypersst.errors.unknown("reset", settings.reset, RESETS)
+        raise unknown("reset", settings.reset, RESETS)
     decomposition = decomposition_named(settings.decomposition)
     report = hypersst.spectralize(
         model,
@@ -115,12 +121,12 @@ def _sst(model: nn.Module, settings: ResolvedSettings) -> Trainer:
     return Trainer(optimizer, sampler, report)
 
 
-def _lora(model: nn.Module, settings: ResolvedSettings) -> Trainer:
+def _lora(model: nn.Module, settings: MethodSettings) -> Trainer:
     report = lora(model, settings.rank)
     return Trainer(_optimizer(model, settings), report=report)
 
 
-def _relora(model: nn.Module, settings: ResolvedSettings) -> Trainer:
+def _relora(model: nn.Module, settings: MethodSettings) -> Trainer:
     report = lora(model, settings.rank)
     optimizer = _optimizer(model, settings)
     clock = ReLoRA(
@@ -133,7 +139,7 @@ def _relora(model: nn.Module, settings: ResolvedSettings) -> Trainer:
     return Trainer(optimizer, clock, report)
 
 
-def _refactor(model: nn.Module, settings: ResolvedSettings) -> Trainer:
+def _refactor(model: nn.Module, settings: MethodSettings) -> Trainer:
     report = low_rank(model, settings.rank)
     optimizer = _optimizer(model, settings)
     clock = Refactor(
@@ -142,7 +148,7 @@ def _refactor(model: nn.Module, settings: ResolvedSettings) -> Trainer:
     return Trainer(optimizer, clock, report)
 
 
-def _galore(model: nn.Module, settings: ResolvedSettings) -> Trainer:
+def _galore(model: nn.Module, settings: MethodSettings) -> Trainer:
     optimizer = _optimizer(model, settings)
     clock = GaLore(
         model, optimizer, settings.rank, update_gap=settings.steps_per_iteration, scale=settings.galore_scale
@@ -150,7 +156,7 @@ def _galore(model: nn.Module, settings: ResolvedSettings) -> Trainer:
     return Trainer(optimizer, clock, clock.report)
 
 
-METHODS: Mapping[str, Callable[[nn.Module, ResolvedSettings], Trainer]] = {
+METHODS: Mapping[str, Callable[[nn.Module, MethodSettings], Trainer]] = {
     "full": _full,
     "sst": _sst,
     "lora": _lora,
@@ -160,7 +166,7 @@ METHODS: Mapping[str, Callable[[nn.Module, ResolvedSettings], Trainer]] = {
 }
 
 
-def prepare(model: nn.Module, settings: ResolvedSettings) -> Trainer:
+def prepare(model: nn.Module, settings: MethodSettings) -> Trainer:
     """Apply the method that resolved ``settings`` name to ``model``, in place, and build its optimizer.
 
     Raises:

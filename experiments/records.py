@@ -122,4 +122,8 @@ def read_records(path: Path) -> list[Record]:
     if not path.exists():
         return []
     found = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-    return [Record(**{**record, "settings": {**LATER, **record["settings"]}}) for record in found]
+    return [Record(**{**record, "settings": _complete(record["settings"])}) for record in found]
+
+
+def _complete(settings: dict[str, Any]) -> dict[str, Any]:
+    return {**LATER, **settings} if "task" in settings else settings  # those of texts name no task

@@ -14,7 +14,9 @@ from hypersst.experiments.reports.pages import Section, page, results_sections, 
 from hypersst.experiments.reports.result_tables import cost_tables, gap_tables, score_tables
 from hypersst.experiments.reports.rows import SCORES, Grid, Row, changes, mean_and_deviation
 from hypersst.experiments.reports.table import Cell, Table
+from hypersst.experiments.reports.text_tables import text_tables
 from hypersst.experiments.reports.traces import load_trace
+from hypersst.experiments.texts.settings import TextSettings
 
 __all__ = ["markdown_table", "report_command", "tables"]
 
@@ -102,7 +104,7 @@ def report_command(grid: str | None, *, results: Path, html: Path | None, trace:
     if grid is not None:
         runs, path = runs_of(grid), results / f"{grid}.jsonl"
         records, lacking = recorded(runs, path), len(missing(runs, path))
-        found = tables(records)
+        found = text_tables(records) if isinstance(runs[0], TextSettings) else tables(records)
         print("\n\n".join(table.titled_markdown() for table in found))
         gone = f"{lacking} of {len(runs)} runs have no record in {path}: `hypersst bench {grid}` makes them."
         if lacking:

@@ -49,6 +49,8 @@ class Run:
         ValueError: If model or method refuse the settings.
     """
 
+    unit = "epoch"
+
     def __init__(self, settings: ResolvedSettings, task: GraphTask) -> None:
         self.settings = settings
         self.task = task

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Any, ClassVar
 
 import tyro
 
@@ -210,6 +210,9 @@ class Settings:
 @dataclass(frozen=True, kw_only=True)
 class ResolvedSettings(Settings):
     """Settings of which every one has a value."""
+
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
+    """Decay rates of Adam's moments: torch's, for every run on graphs."""
 
     epochs: int
     patience: int

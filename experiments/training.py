@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -19,6 +19,9 @@ from hypersst.experiments.minibatch_run import run_for
 from hypersst.experiments.records import Record
 from hypersst.experiments.run import Run
 from hypersst.experiments.settings import OWN_GRAPH, ResolvedSettings, Settings, is_edge_file
+
+if TYPE_CHECKING:
+    from hypersst.experiments.texts.run import TextRun
 
 __all__ = ["Report", "bring_to_end", "load_task", "resolve_device", "train", "train_seeds"]
 
@@ -170,8 +173,14 @@ def _train(
         return run
 
 
-def bring_to_end(run: Run | Ensemble, checkpoint: Path | None, report: Report | None) -> None:
-    """Train until the run is finished; arguments and errors as for `train`."""
+def bring_to_end(
+    run: Run | Ensemble | TextRun,
+    checkpoint: Path | None,
+    report: Report | None,
+    *,
+    save_every: float = _SECONDS_BETWEEN_CHECKPOINTS,
+) -> None:
+    """Train until the run is finished, saving every so many seconds; arguments and errors as for `train`."""
 
     def save() -> None:
         if checkpoint is not None:
@@ -198,8 +207,8 @@ def bring_to_end(run: Run | Ensemble, checkpoint: Path | None, report: Report | 
             last = now
             if interrupted():
                 save()
-                raise InterruptedRun(run.epoch, checkpoint)
-            if now - saved > _SECONDS_BETWEEN_CHECKPOINTS:
+                raise InterruptedRun(run.epoch, checkpoint, run.unit)
+            if now - saved > save_every:
                 save()
                 saved = now
     save()

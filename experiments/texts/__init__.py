@@ -1,0 +1,1 @@
+"""Training on texts: translation and language models."""

@@ -1,0 +1,225 @@
+"""One run on texts: a model, its data and all that must be saved to go on."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import geoopt
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+import hypersst
+from hypersst.errors import NonFiniteError
+from hypersst.experiments.checkpoint import check_same_run
+from hypersst.experiments.finite import first_non_finite
+from hypersst.experiments.methods import prepare
+from hypersst.experiments.texts.batch import TextBatch, negative_log_likelihood
+from hypersst.experiments.texts.data import TextData
+from hypersst.experiments.texts.model import build_model
+from hypersst.experiments.texts.schedule import factor
+from hypersst.experiments.texts.settings import ResolvedTextSettings
+
+__all__ = ["TextRun", "average_states", "plain_state"]
+
+
+def plain_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state that ``model`` would have with plain weights, on the CPU; ``model`` stays as it is."""
+    plain = copy.deepcopy(model)
+    if any(map(parametrize.is_parametrized, plain.modules())):
+        hypersst.merge(plain)
+    return {name: value.detach().cpu().as_subclass(Tensor).clone() for name, value in plain.state_dict().items()}
+
+
+def average_states(states: Sequence[Mapping[str, Tensor]], model: nn.Module) -> dict[str, Tensor]:
+    """Mean of plain states, entry by entry; points on manifolds are projected back onto them.
+
+    Args:
+        states: States of equal shapes, at least one.
+        model: A plain model that says which parameters lie on manifolds.
+    """
+    points = {name: p.manifold for name, p in model.named_parameters() if isinstance(p, geoopt.ManifoldParameter)}
+    mean: dict[str, Tensor] = {}
+    for name, first in states[0].items():
+        if not first.is_floating_point():
+            mean[name] = states[-1][name]
+            continue
+        mean[name] = torch.stack([state[name] for state in states]).mean(dim=0)
+        if name in points:
+            mean[name] = points[name].projx(mean[name])
+    return mean
+
+
+class TextRun:
+    """A model, its data and all that must be saved to go on: one step of the optimizer at a time.
+
+    Args:
+        settings: Resolved settings.
+        data: The texts in tokens.
+        device: Where to train.
+
+    Raises:
+        ValueError: If model or method refuse the settings.
+    """
+
+    unit = "step"
+
+    def __init__(self, settings: ResolvedTextSettings, data: TextData, device: torch.device | str = "cpu") -> None:
+        self.settings, self.data = settings, data
+        self.device = torch.device(device)
+        self.steps = 0
+        self.seconds = 0.0
+        #: Steps at the best evaluation, and its perplexity.
+        self.best_step, self.best_perplexity = -1, math.inf
+        self.best_state: dict[str, Tensor] = {}
+        #: Plain states of the last evaluations, oldest first.
+        self.recent: list[dict[str, Tensor]] = []
+        torch.manual_seed(settings.seed)
+        self.model = build_model(settings, data.vocabulary).to(self.device)
+        self.trainer = prepare(self.model, settings)
+        groups = self.trainer.optimizer.param_groups
+        self._rates = [group["lr"] for group in groups]
+        self._trained = [p for group in groups for p in group["params"]]
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.settings.precision == "bf16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    def loss(self, batch: TextBatch, tokens: Tensor) -> Tensor:
+        """Smoothed loss of some rows as a share of a batch of ``tokens`` tokens."""
+        with self._autocast():
+            return negative_log_likelihood(self.model, batch, self.settings.label_smoothing) / tokens
+
+    def step(self) -> Tensor:
+        """Take one step of the optimizer.
+
+        Returns:
+            The loss of a token, a scalar on the device.
+
+        Raises:
+            NonFiniteError: If the loss or a gradient is not finite; the parameters are then as before.
+        """
+        settings = self.settings
+        self.model.train()
+        batch = self.data.train.next().to(self.device)
+        tokens = batch.count()
+        self.trainer.optimizer.zero_grad()
+        total = torch.zeros((), device=self.device)
+        for part in batch.chunks(settings.accumulate):
+            loss = self.loss(part, tokens)
+            loss.backward()
+            total += loss.detach()
+        norm = nn.utils.clip_grad_norm_(self._trained, settings.grad_clip or math.inf)
+        if not math.isfinite((total + norm).item()):
+            where = first_non_finite(self.model, lambda: self.loss(batch, tokens))
+            raise NonFiniteError(f"training became non-finite in step {self.steps + 1}, first in {where}.")
+        share = factor(settings.schedule, self.steps + 1, settings.lr_warmup, settings.steps)
+        for group, rate in zip(self.trainer.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * share
+        self.trainer.optimizer.step()
+        self.steps += 1
+        return total
+
+    @torch.no_grad()
+    def perplexity(self, model: nn.Module | None = None, part: Sequence[TextBatch] | None = None) -> float:
+        """Exponential of the mean negative log-likelihood of a token, without label smoothing.
+
+        Args:
+            model: What to evaluate; the model in training if left out.
+            part: What to evaluate on; the validation part if left out.
+        """
+        model = self.model if model is None else model
+        model.eval()
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        tokens = 0
+        for batch in self.data.validation if part is None else part:
+            with self._autocast():
+                total += negative_log_likelihood(model, batch.to(self.device))
+            tokens += int(batch.count())
+        return math.exp(min(total.item() / tokens, 700.0))
+
+    def keep_if_best(self) -> float:
+        """Evaluate, remember the weights if they are the best so far, and return the perplexity."""
+        perplexity = self.perplexity()
+        state = plain_state(self.model)
+        self.recent = [*self.recent, state][-self.settings.average :]
+        if perplexity < self.best_perplexity:
+            self.best_step, self.best_perplexity, self.best_state = self.steps, perplexity, state
+        return perplexity
+
+    def final(self) -> tuple[nn.Module, float]:
+        """The plain model that training gives, and its perplexity.
+
+        It is the mean of the last evaluations' weights, or the best evaluation's if their perplexity is lower.
+        """
+        model = build_model(self.settings, self.data.vocabulary).to(self.device)
+        model.load_state_dict(average_states(self.recent, model))
+        perplexity = self.perplexity(model)
+        if not perplexity < self.best_perplexity:
+            model.load_state_dict(self.best_state)
+            perplexity = self.best_perplexity
+        return model.eval(), perplexity
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters of the model."""
+        return self.model.parameters()
+
+    @property
+    def epoch(self) -> int:
+        """Steps: what a run on texts is counted in."""
+        return self.steps
+
+    @property
+    def evaluation_due(self) -> bool:
+        """Whether the loop is to evaluate now: every so many steps, and at the end."""
+        return self.steps % self.settings.eval_every == 0 or self.finished
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last step is taken."""
+        return self.steps >= self.settings.steps
+
+    def spend(self, seconds: float) -> None:
+        """Count time."""
+        self.seconds += seconds
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the rest of the run depends on."""
+        clock = self.trainer.clock
+        return {
+            "settings": self.settings.to_dict(),
+            "tokenizer": self.data.tokenizer.state_dict(),
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "best": (self.best_step, self.best_perplexity),
+            "best_state": self.best_state,
+            "recent": self.recent,
+            "model": self.model.state_dict(),
+            "optimizer": self.trainer.optimizer.state_dict(),
+            "clock": clock.state_dict() if clock else None,
+            "batches": self.data.train.state_dict(),
+            "rng": torch.get_rng_state(),
+            "device_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken.
+
+        Raises:
+            CheckpointError: If it is of other settings.
+        """
+        check_same_run(state["settings"], self.settings.to_dict())
+        self.steps, self.seconds = state["steps"], state["seconds"]
+        self.best_step, self.best_perplexity = state["best"]
+        self.best_state, self.recent = state["best_state"], state["recent"]
+        self.model.load_state_dict(state["model"])
+        self.trainer.optimizer.load_state_dict(state["optimizer"])
+        if self.trainer.clock:
+            self.trainer.clock.load_state_dict(state["clock"])
+        self.data.train.load_state_dict(state["batches"])
+        torch.set_rng_state(state["rng"])
+        if state["device_rng"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["device_rng"], self.device)
