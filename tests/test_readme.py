@@ -13,6 +13,8 @@ from hypersst.experiments.benchmarks import large_graphs, linear_step, manifold_
 from hypersst.experiments.grids import grid
 from hypersst.experiments.report import markdown_table
 from hypersst.experiments.settings import Settings
+from hypersst.experiments.texts.commands import concerns_texts
+from hypersst.experiments.texts.settings import TextSettings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -47,7 +49,15 @@ def test_training_commands_have_settings_that_exist() -> None:
         for option in {"--resume", "--seeds"}.intersection(arguments):  # the command's own, no settings
             at = arguments.index(option)
             del arguments[at : at + 2]
-        tyro.cli(Settings, args=arguments).resolve()
+        tyro.cli(TextSettings if concerns_texts(arguments) else Settings, args=arguments).resolve()
+
+
+def test_models_of_texts_lie_where_training_puts_them() -> None:
+    trained = [shlex.split(line.split("#")[0]) for line in README.splitlines() if line.startswith("hypersst train ")]
+    names = {tyro.cli(TextSettings, args=args[2:]).resolve().run_name for args in trained if concerns_texts(args)}
+    used = re.findall(r"^hypersst (?:translate|generate) runs/(.*)/model\.pt", README, re.MULTILINE)
+    assert len(used) == 2
+    assert names >= set(used)
 
 
 def test_the_table_of_cora_is_made_of_the_records() -> None:
