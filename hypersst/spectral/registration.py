@@ -27,9 +27,13 @@ def register(module: nn.Module, name: str, parametrization: nn.Module) -> None:
 
     Deep copies get a class of their own: in torch they share the original's, so that undoing the parametrization of
     a copy takes the weight away from the original. And PyG's `Linear` writes its weight into checkpoints itself,
-    which a parametrized one could not load.
+    which a parametrized one could not load. A gradient that the parameter had when it was a weight of another shape is
+    dropped: no optimizer could step it.
     """
     parametrize.register_parametrization(module, name, parametrization)
+    original: Any = module.parametrizations[name].original  # type: ignore[index,union-attr]
+    if original.grad is not None and original.grad.shape != original.shape:
+        original.grad = None
     cls: Any = type(module)
     cls.__deepcopy__ = _deepcopy
     # Without PyG imported no module can be one of its, and importing it takes seconds.

@@ -87,9 +87,14 @@ def _replaced(model: nn.Module) -> Iterator[Target]:
                 yield Target(name, module, tensor)
 
 
-def _by_default(model: nn.Module, target: Target) -> bool:
-    outputs = getattr(model, "get_output_embeddings", lambda: None)()
-    skip = isinstance(target.module, _NEVER) or target.module is outputs or _HEADS.search(target.name)
+def _declared_heads(model: nn.Module) -> set[int]:
+    """Modules that ``model``, or a model within it, names as its output embeddings in the manner of transformers."""
+    found = (getattr(module, "get_output_embeddings", lambda: None)() for module in model.modules())
+    return {id(head) for head in found if head is not None}
+
+
+def _by_default(target: Target, heads: set[int]) -> bool:
+    skip = isinstance(target.module, _NEVER) or id(target.module) in heads or _HEADS.search(target.name)
     return _is_weight(target.tensor) and not skip
 
 
@@ -117,7 +122,10 @@ def selects(include: Patterns, exclude: Patterns | None, target: Target) -> bool
 def plain_targets(model: nn.Module, include: Patterns, exclude: Patterns | None) -> list[Target]:
     """Select as `find_targets` does, without its checks; may be empty."""
     found = [t for t in _candidates(model) if selects(include, exclude, t)]
-    return [t for t in found if _by_default(model, t)] if include == ALL_LINEAR else found
+    if include != ALL_LINEAR:
+        return found
+    heads = _declared_heads(model)
+    return [t for t in found if _by_default(t, heads)]
 
 
 def check_targets(model: nn.Module, targets: list[Target]) -> None:
@@ -134,8 +142,9 @@ def find_targets(model: nn.Module, include: Patterns = ALL_LINEAR, exclude: Patt
     Args:
         model: Any module.
         include: ``"all-linear"`` (every parameter called ``weight`` or ``*_weight`` of two or more dimensions, without
-            embeddings, recurrent layers, and output heads by their customary names), a regular expression that must
-            match the whole name of a module or parameter, or a sequence of names or ends of names.
+            embeddings, recurrent layers, and output heads: those of customary names, and those that a model within it
+            returns from ``get_output_embeddings()``), a regular expression that must match the whole name of a module
+            or parameter, or a sequence of names or ends of names.
         exclude: Regular expression or sequence of names, taken away from the selection.
 
     Returns:
