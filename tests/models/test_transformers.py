@@ -379,3 +379,14 @@ def test_riemannian_optimizers_find_the_words_points():
     found = [n for n, p in model.named_parameters() if isinstance(p, geoopt.ManifoldParameter)]
     assert found == ["source_embedding.weight", "target_embedding.weight", "head.prototypes"]
     assert riemannian(model, 0.1).param_groups[0]["lr"] == 0.1
+
+
+def test_a_model_in_bfloat16_computes_without_autocast():
+    model, tokens = (
+        Transformer(20, 20, dim=8, encoder_layers=1, decoder_layers=1, feedforward=8),
+        torch.ones(2, 3).long(),
+    )
+    logits = model.bfloat16()(tokens, tokens)
+    assert logits.dtype == torch.bfloat16
+    logits.float().sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
