@@ -25,6 +25,7 @@ from hypersst.experiments.embedding import embed_command
 from hypersst.experiments.interrupts import InterruptedRun
 from hypersst.experiments.memory import memory_command
 from hypersst.experiments.minibatch_run import run_for
+from hypersst.experiments.processes import launched_processes
 from hypersst.experiments.records import Record, device_name, versions, write_record
 from hypersst.experiments.report import report_command
 from hypersst.experiments.reports.traced_run import train_traced
@@ -291,9 +292,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(hypersst.__version__)
         return 0
     commands = dict(_COMMANDS)
-    if arguments[:1] == ["train"] and concerns_texts(arguments):
+    if texts := arguments[:1] == ["train"] and concerns_texts(arguments):
         commands["train"] = train_text_command
     try:
+        if not texts and launched_processes() > 1:
+            raise ValueError(f"torchrun is for training on texts: start `hypersst {shlex.join(arguments)}` without it.")
         return tyro.extras.subcommand_cli_from_dict(
             commands, prog="hypersst", description="Hyperbolic networks trained spectrally.", args=arguments
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import nn
@@ -46,7 +46,7 @@ SELECTIONS: Mapping[str, Callable[[], Selection]] = {
 
 
 #: What of the optimizer's state a draw clears, as options of the sampler.
-RESETS: Mapping[str, Mapping[str, bool]] = {
+RESETS: Mapping[str, Mapping[str, Any]] = {
     "all": {"reset_sigma": True, "reset_vectors": True},
     "none": {"reset_sigma": False, "reset_vectors": False},
     "vectors": {"reset_sigma": False, "reset_vectors": True},

@@ -16,6 +16,7 @@ from hypersst.experiments.checkpoint import check_same_run, load_checkpoint, sav
 from hypersst.experiments.ensemble import Ensemble
 from hypersst.experiments.interrupts import InterruptedRun, deferred_interrupt
 from hypersst.experiments.minibatch_run import run_for
+from hypersst.experiments.processes import ALONE, Processes
 from hypersst.experiments.records import Record
 from hypersst.experiments.run import Run
 from hypersst.experiments.settings import OWN_GRAPH, ResolvedSettings, Settings, is_edge_file
@@ -179,11 +180,15 @@ def bring_to_end(
     report: Report | None,
     *,
     save_every: float = _SECONDS_BETWEEN_CHECKPOINTS,
+    processes: Processes = ALONE,
 ) -> None:
-    """Train until the run is finished, saving every so many seconds; arguments and errors as for `train`."""
+    """Train until the run is finished, saving every so many seconds; arguments and errors as for `train`.
+
+    Where several ``processes`` train the run, the first one saves, and an interrupt of one stops all.
+    """
 
     def save() -> None:
-        if checkpoint is not None:
+        if checkpoint is not None and processes.first:
             save_checkpoint(checkpoint, run.state_dict())
 
     last = saved = time.perf_counter()
@@ -196,6 +201,7 @@ def bring_to_end(
             except NonFiniteError as error:
                 if all(torch.isfinite(p).all() for p in run.parameters()):
                     save()  # the bad step was not taken
+                processes.wait()
                 kept = f" The last good state is in {checkpoint}." if checkpoint else ""
                 raise NonFiniteError(f"{error}{kept}") from None
             if run.evaluation_due:
@@ -205,8 +211,9 @@ def bring_to_end(
             now = time.perf_counter()
             run.spend(now - last)
             last = now
-            if interrupted():
+            if processes.any(interrupted(), loss.device):
                 save()
+                processes.wait()
                 raise InterruptedRun(run.epoch, checkpoint, run.unit)
             if now - saved > save_every:
                 save()

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hypersst.datasets import EOS, LANGUAGES, TRANSLATIONS, Tokenizer, decode_text, encode_lines, restore_tokenizer
 from hypersst.experiments.checkpoint import load_checkpoint, save_checkpoint
+from hypersst.experiments.processes import Processes, joined_processes
 from hypersst.experiments.records import Record, write_record
 from hypersst.experiments.texts.model import build_model
 from hypersst.experiments.texts.settings import LANGUAGE_MODELS, TRANSLATORS, ResolvedTextSettings, TextSettings
@@ -60,13 +61,27 @@ def train_text_command(
 ) -> int:
     """Train a Transformer on texts, print its scores, and write a JSON record, a checkpoint and the model.
 
+    Started by torchrun, its processes share the rows of each batch; the first one prints and writes.
+
     Args:
         settings: What to train.
         data_dir: Folder to look for data files in first (else HYPERSST_DATA, the cache, the source).
-        device: Where to train: cpu, cuda, cuda:1.
+        device: Where to train: cpu, cuda, cuda:1; with torchrun cuda is a GPU for each process.
         output: Folder of the run; runs/NAME by default, NAME made of the settings.
         resume: Checkpoint to continue; give the same settings as before.
     """
+    with joined_processes(device) as (processes, own):
+        return _train(settings, processes, own, data_dir, output, resume)
+
+
+def _train(
+    settings: TextSettings,
+    processes: Processes,
+    device: str,
+    data_dir: Path | None,
+    output: Path | None,
+    resume: Path | None,
+) -> int:
     resolved = settings.resolve()
     folder = output or _RUNS / resolved.run_name
     console = Console(stderr=True)
@@ -77,16 +92,20 @@ def train_text_command(
         TextColumn("loss {task.fields[loss]:.3f}, validation perplexity {task.fields[score]:.2f}, left"),
         TimeRemainingColumn(),
     )
-    if console.is_terminal:
+    shown = console.is_terminal and processes.first
+    if shown:
         console.print(resolved.run_name, style="bold")
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
         bar = progress.add_task(resolved.run_name, total=resolved.steps, loss=float("nan"), score=float("nan"))
 
         def show(step: int, loss: float, score: float) -> None:
             progress.update(bar, completed=step, loss=loss, score=score)
 
         options: dict[str, Any] = {"data_dir": data_dir, "device": device, "resume": resume, "report": show}
+        options["processes"] = processes
         done = train_text(resolved, checkpoint=folder / "checkpoint.pt", **options)
+    if not processes.first:
+        return 0
     write_record(folder / "record.json", done.record)
     save_checkpoint(folder / "model.pt", done.state_dict())
     print(text_result_line(done.record))

@@ -25,6 +25,7 @@ from hypersst.datasets import (
 )
 from hypersst.datasets.token_file import map_tokens
 from hypersst.errors import unknown
+from hypersst.experiments.processes import ALONE, Processes
 from hypersst.experiments.texts.batch import TextBatch
 from hypersst.experiments.texts.settings import ResolvedTextSettings
 
@@ -104,20 +105,25 @@ class TextData:
         return len(self.tokenizer)
 
 
-def load_text_data(settings: ResolvedTextSettings, data_dir: Path | None = None) -> TextData:
+def load_text_data(
+    settings: ResolvedTextSettings, data_dir: Path | None = None, processes: Processes = ALONE
+) -> TextData:
     """Load the texts that resolved settings name, and train their tokenizer on the training part.
 
     Args:
         settings: What to train.
         data_dir: Folder to look for data files in first.
+        processes: Those that share the rows of each training batch; of the other parts each gets all.
 
     Raises:
-        ValueError: If there is no such text, it does not go with the model, or its files are bad.
+        ValueError: If there is no such text, it does not go with the model, its files are bad, or a batch cannot be
+            shared.
     """
-    return _translation(settings, data_dir) if settings.translates else _language(settings, data_dir)
+    load = _translation if settings.translates else _language
+    return load(settings, data_dir, processes)
 
 
-def _translation(settings: ResolvedTextSettings, data_dir: Path | None) -> TextData:
+def _translation(settings: ResolvedTextSettings, data_dir: Path | None, processes: Processes) -> TextData:
     source, _, target = settings.direction.partition("-")
     if settings.target:
         text = read_parallel(
@@ -141,9 +147,10 @@ def _translation(settings: ResolvedTextSettings, data_dir: Path | None) -> TextD
         found = ordered_batches(encode_pairs(part, tokenizer, tokenizer), _EVALUATION_TOKENS, by_length=True)
         return [_text_batch(batch) for batch in found]
 
+    batches = TokenBatches(pairs, settings.tokens, seed=settings.seed, rank=processes.rank, world=processes.world)
     return TextData(
         tokenizer,
-        TrainingBatches(TokenBatches(pairs, settings.tokens, seed=settings.seed)),
+        TrainingBatches(batches),
         whole(text.validation),
         whole(next(iter(text.tests.values()))),
         text.tests,
@@ -151,14 +158,21 @@ def _translation(settings: ResolvedTextSettings, data_dir: Path | None) -> TextD
     )
 
 
-def _language(settings: ResolvedTextSettings, data_dir: Path | None) -> TextData:
+def _language(settings: ResolvedTextSettings, data_dir: Path | None, processes: Processes) -> TextData:
     if settings.dataset not in LANGUAGES and not Path(settings.dataset).exists():
         raise unknown("dataset", settings.dataset, (*LANGUAGES, "a text file"))
     text = load_language(settings.dataset, data_dir=data_dir)
     lines: Iterable[str] = text.train.lines()
     tokenizer: Tokenizer = Subwords.train(lines, settings.vocabulary) if settings.vocabulary else Words.train(lines)
     rows = max(1, settings.tokens // settings.length)
-    stream = TokenStream(map_tokens(text.train, tokenizer), rows, settings.length, seed=settings.seed)
+    rank, world = processes.rank, processes.world
+    if rows % world:
+        raise ValueError(
+            f"`tokens` must fill a multiple of {world} rows of `length` {settings.length}, for as many processes, got "
+            f"{settings.tokens:,} for {rows}."
+        )
+    seen = map_tokens(text.train, tokenizer)
+    stream = TokenStream(seen, rows, settings.length, seed=settings.seed, rank=rank, world=world)
 
     def whole(part: Any) -> list[TextBatch]:
         return [_text_batch(b) for b in TokenStream(map_tokens(part, tokenizer), rows, settings.length, ordered=True)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import geoopt
@@ -17,11 +18,13 @@ from hypersst.errors import NonFiniteError
 from hypersst.experiments.checkpoint import check_same_run
 from hypersst.experiments.finite import first_non_finite
 from hypersst.experiments.methods import prepare
+from hypersst.experiments.processes import ALONE, Processes
 from hypersst.experiments.texts.batch import TextBatch, negative_log_likelihood
 from hypersst.experiments.texts.data import TextData
 from hypersst.experiments.texts.model import build_model
 from hypersst.experiments.texts.schedule import factor
 from hypersst.experiments.texts.settings import ResolvedTextSettings
+from hypersst.spectral.draws import named_generator
 
 __all__ = ["TextRun", "average_states", "plain_state"]
 
@@ -58,8 +61,9 @@ class TextRun:
 
     Args:
         settings: Resolved settings.
-        data: The texts in tokens.
+        data: The texts in tokens, their training batches shared among the processes.
         device: Where to train.
+        processes: Those that train this model together, see `step`.
 
     Raises:
         ValueError: If model or method refuse the settings.
@@ -67,8 +71,14 @@ class TextRun:
 
     unit = "step"
 
-    def __init__(self, settings: ResolvedTextSettings, data: TextData, device: torch.device | str = "cpu") -> None:
-        self.settings, self.data = settings, data
+    def __init__(
+        self,
+        settings: ResolvedTextSettings,
+        data: TextData,
+        device: torch.device | str = "cpu",
+        processes: Processes = ALONE,
+    ) -> None:
+        self.settings, self.data, self.processes = settings, data, processes
         self.device = torch.device(device)
         self.steps = 0
         self.seconds = 0.0
@@ -81,6 +91,7 @@ class TextRun:
         self.model = build_model(settings, data.vocabulary).to(self.device)
         self.trainer = prepare(self.model, settings)
         groups = self.trainer.optimizer.param_groups
+        self._replica = processes.replicate(self.model)
         self._rates = [group["lr"] for group in groups]
         self._trained = [p for group in groups for p in group["params"]]
 
@@ -88,33 +99,45 @@ class TextRun:
         enabled = self.settings.precision == "bf16"
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
 
-    def loss(self, batch: TextBatch, tokens: Tensor) -> Tensor:
+    def loss(self, batch: TextBatch, tokens: Tensor, model: nn.Module | None = None) -> Tensor:
         """Smoothed loss of some rows as a share of a batch of ``tokens`` tokens."""
         with self._autocast():
-            return negative_log_likelihood(self.model, batch, self.settings.label_smoothing) / tokens
+            smoothing = self.settings.label_smoothing
+            return negative_log_likelihood(model or self.model, batch, smoothing) / tokens
 
     def step(self) -> Tensor:
         """Take one step of the optimizer.
+
+        Several processes have some of the batch's rows each. Each divides by their mean number of tokens, since
+        gradients are averaged over the processes: together that is the mean over all tokens.
 
         Returns:
             The loss of a token, a scalar on the device.
 
         Raises:
-            NonFiniteError: If the loss or a gradient is not finite; the parameters are then as before.
+            NonFiniteError: If the loss or a gradient is not finite in any process; in all of them then, with one
+                message, and the parameters are as before.
         """
-        settings = self.settings
-        self.model.train()
+        settings, processes = self.settings, self.processes
+        self._replica.train()
+        if processes.world > 1:
+            # Dropout of each process by itself, and the same after a resume without a saved state for each.
+            purpose = f"dropout of process {processes.rank}"
+            torch.manual_seed(named_generator(settings.seed, purpose, self.steps).initial_seed())
         batch = self.data.train.next().to(self.device)
-        tokens = batch.count()
+        tokens = processes.mean(batch.count())
         self.trainer.optimizer.zero_grad()
-        total = torch.zeros((), device=self.device)
-        for part in batch.chunks(settings.accumulate):
-            loss = self.loss(part, tokens)
-            loss.backward()
-            total += loss.detach()
+        own = torch.zeros((), device=self.device)
+        parts = batch.chunks(settings.accumulate)
+        for part in parts:
+            with self._reduced(part is parts[-1]):
+                loss = self.loss(part, tokens, self._replica)
+                loss.backward()
+            own += loss.detach()
+        total = processes.mean(own)
         norm = nn.utils.clip_grad_norm_(self._trained, settings.grad_clip or math.inf)
         if not math.isfinite((total + norm).item()):
-            where = first_non_finite(self.model, lambda: self.loss(batch, tokens))
+            where = self._first_non_finite(own, lambda: self.loss(batch, tokens))
             raise NonFiniteError(f"training became non-finite in step {self.steps + 1}, first in {where}.")
         share = factor(settings.schedule, self.steps + 1, settings.lr_warmup, settings.steps)
         for group, rate in zip(self.trainer.optimizer.param_groups, self._rates, strict=True):
@@ -123,9 +146,22 @@ class TextRun:
         self.steps += 1
         return total
 
+    def _reduced(self, reduced: bool) -> contextlib.AbstractContextManager[None]:
+        """Whether the gradients of a pass are averaged over the processes, or added to those of the next one."""
+        if reduced or not isinstance(self._replica, nn.parallel.DistributedDataParallel):
+            return contextlib.nullcontext()
+        return self._replica.no_sync()
+
+    def _first_non_finite(self, own: Tensor, loss: Callable[[], Tensor]) -> str:
+        """Where a value is not finite in the first process whose own loss is not."""
+        found = self.processes.gather((bool(own.isfinite()), first_non_finite(self.model, loss)))
+        return min(found, key=lambda answer: answer[0])[1]
+
     @torch.no_grad()
     def perplexity(self, model: nn.Module | None = None, part: Sequence[TextBatch] | None = None) -> float:
         """Exponential of the mean negative log-likelihood of a token, without label smoothing.
+
+        Several processes evaluate some of the batches each, and all get the same result.
 
         Args:
             model: What to evaluate; the model in training if left out.
@@ -133,13 +169,14 @@ class TextRun:
         """
         model = self.model if model is None else model
         model.eval()
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
-        tokens = 0
-        for batch in self.data.validation if part is None else part:
+        processes = self.processes
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        for batch in (self.data.validation if part is None else part)[processes.rank :: processes.world]:
             with self._autocast():
-                total += negative_log_likelihood(model, batch.to(self.device))
-            tokens += int(batch.count())
-        return math.exp(min(total.item() / tokens, 700.0))
+                sums[0] += negative_log_likelihood(model, batch.to(self.device))
+            sums[1] += batch.count()
+        total, tokens = processes.sum(sums).tolist()
+        return math.exp(min(total / tokens, 700.0))
 
     def keep_if_best(self) -> float:
         """Evaluate, remember the weights if they are the best so far, and return the perplexity."""

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from hypersst.experiments.checkpoint import check_same_run, load_checkpoint
+from hypersst.experiments.processes import ALONE, Processes
 from hypersst.experiments.records import Record, device_name, peak_memory, versions
 from hypersst.experiments.texts.data import TextData, load_text_data
 from hypersst.experiments.texts.run import TextRun, plain_state
@@ -57,10 +58,12 @@ def train_text(
     checkpoint: Path | None = None,
     resume: Path | None = None,
     report: Report | None = None,
+    processes: Processes = ALONE,
 ) -> TrainedText:
     """Train one model on texts and score it on the test part.
 
-    The caller's global random state is left as it was.
+    The caller's global random state is left as it was. Of several processes the first one writes the checkpoint and
+    translates: the others' records are without the scores of translations.
 
     Args:
         settings: What to train; recipes fill what is ``None``.
@@ -69,6 +72,7 @@ def train_text(
         checkpoint: File to keep the state in: at the start, now and then, and at the end; ``None`` for none.
         resume: Checkpoint to continue from; its settings must equal ``settings``, but for the number of steps.
         report: Called after each evaluation with the step, the loss and the validation perplexity.
+        processes: Those that train this model together, each with its device.
 
     Returns:
         Record, model and data.
@@ -83,12 +87,12 @@ def train_text(
     saved = load_checkpoint(resume) if resume else None
     if saved:
         check_same_run(saved["settings"], resolved.to_dict())
-    data = load_text_data(resolved, data_dir)
+    data = load_text_data(resolved, data_dir, processes)
     with torch.random.fork_rng([target] if target.type == "cuda" else []):
-        run = TextRun(resolved, data, target)
+        run = TextRun(resolved, data, target, processes)
         if saved:
             run.load_state_dict(saved)
-        bring_to_end(run, checkpoint, report, save_every=_SECONDS_BETWEEN_CHECKPOINTS)
+        bring_to_end(run, checkpoint, report, save_every=_SECONDS_BETWEEN_CHECKPOINTS, processes=processes)
         model, perplexity = run.final()
         test, signatures = _test_scores(run, model)
     return TrainedText(_record(run, {"perplexity": perplexity}, test), model, data, signatures)
@@ -97,7 +101,7 @@ def train_text(
 def _test_scores(run: TextRun, model: nn.Module) -> tuple[dict[str, float], tuple[str, ...]]:
     settings, data = run.settings, run.data
     found = {"perplexity": run.perplexity(model, data.test)}
-    if not isinstance(model, EncoderDecoder):
+    if not isinstance(model, EncoderDecoder) or not run.processes.first:
         return found, ()
     signatures: tuple[str, ...] = ()
     for i, (name, pairs) in enumerate(data.test_pairs.items()):
@@ -119,7 +123,7 @@ def _record(run: TextRun, validation: dict[str, float], test: dict[str, float]) 
     return Record(
         settings=settings.to_dict(),
         versions=versions(),
-        device=device_name(run.device),
+        device=(f"{world} x " if (world := run.processes.world) > 1 else "") + device_name(run.device),
         threads=torch.get_num_threads(),
         data=run.data.description,
         validation=validation,

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 from torch.utils.hooks import RemovableHandle
 
 from hypersst.spectral.decomposition import Decomposition, DecompositionError, EachRound, effective_rank
@@ -25,6 +26,7 @@ from hypersst.spectral.draws import named_generator, stable_name
 from hypersst.spectral.optimizer_state import clear_state, keep_counts_exact
 from hypersst.spectral.param_groups import steps_by_row
 from hypersst.spectral.parametrization import Spectral
+from hypersst.spectral.replicas import Replicas
 from hypersst.spectral.selection import Multinomial, Selection
 from hypersst.spectral.surgery import SpectralWeight, spectral_weights
 from hypersst.spectral.telemetry import LayerTelemetry
@@ -59,14 +61,22 @@ class _Layer:
         return [p for p in (self.sigma, self.spectral.u_active, self.spectral.v_active) if p.requires_grad]
 
 
+def _kept(positions: list[int], flags: list[bool]) -> list[int]:
+    return [position for position, flag in zip(positions, flags, strict=True) if flag]
+
+
 class SSTSampler:
     r"""Attach Sparse Spectral Training to an optimizer; the training loop stays as it is.
 
     It works through the optimizer's step hooks, so nobody can forget to call it, and steps that a ``GradScaler`` skips
     do not count. Draws depend on (seed, name of the weight, iteration) and the singular values alone.
 
+    Where `torch.distributed` is initialised, its processes are taken to train replicas of this model, as under
+    `torch.nn.parallel.DistributedDataParallel`: weight i is decomposed by process i mod world, which sends its factors
+    to the others. Nothing else is sent: equal gradients and equal draws keep the replicas equal.
+
     Args:
-        model: A model that went through `hypersst.spectralize`.
+        model: A model that went through `hypersst.spectralize`; it may be wrapped.
         optimizer: Any optimizer that holds the singular values and active vectors; build it from
             `hypersst.param_groups`. geoopt's walk along the sphere; with any other the rows are normalised after it.
         steps_per_iteration: Optimizer steps between draws (T3 of the paper).
@@ -83,6 +93,8 @@ class SSTSampler:
         stagger: Layer ``j`` begins its iterations ``j * stagger`` steps later, so that decompositions of many layers do
             not stall one step. A group's warm-up then follows the layer of it that drew last.
         seed: Seed of all draws.
+        process_group: The processes that hold replicas of the model; all if left out. For a model that each process
+            trains by itself, give a group of that process alone.
 
     Raises:
         ValueError: If the model has no spectral weight, a number is out of range, the optimizer lacks a spectral
@@ -104,6 +116,7 @@ class SSTSampler:
         sigma: str = "all",
         stagger: int = 0,
         seed: int = 0,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         for name, value, low in (
             ("steps_per_iteration", steps_per_iteration, 1),
@@ -126,6 +139,7 @@ class SSTSampler:
         self.sigma = sigma
         self.stagger = stagger
         self.seed = seed
+        self.process_group = process_group
         self._step = 0
         weights = spectral_weights(model)
         if not weights:
@@ -222,31 +236,53 @@ class SSTSampler:
             for layer in self._layers:
                 layer.keep_inactive()
         torch._foreach_clamp_min_([layer.sigma for layer in self._layers], 0.0)
-        for layer in self._layers:
+        beginning: dict[int, int] = {}
+        for position, layer in enumerate(self._layers):
             layer.spectral.write_back(normalize=layer.normalize)
             since = self._step - layer.phase
             if since > 0 and since % self.steps_per_iteration == 0:
-                self._begin(layer, since // self.steps_per_iteration)
+                beginning[position] = since // self.steps_per_iteration
+        if beginning:
+            self._begin(beginning)
 
-    def _begin(self, layer: _Layer, iteration: int) -> None:
-        if self.decomposition.due(iteration, layer.per_round, lambda: max(layer.spectral.defect())):
-            self._decompose(layer, iteration)
-        self._draw(layer, iteration)
-        if self.reset_vectors:
-            clear_state(self.optimizer, layer.spectral.u_active)
-            clear_state(self.optimizer, layer.spectral.v_active)
-        if self.reset_sigma:
-            clear_state(self.optimizer, layer.sigma)
+    def _begin(self, beginning: dict[int, int]) -> None:
+        """Begin an iteration of the layers at the given positions."""
+        self._decompose(beginning)
+        for position, iteration in beginning.items():
+            layer = self._layers[position]
+            self._draw(layer, iteration)
+            if self.reset_vectors:
+                clear_state(self.optimizer, layer.spectral.u_active)
+                clear_state(self.optimizer, layer.spectral.v_active)
+            if self.reset_sigma:
+                clear_state(self.optimizer, layer.sigma)
 
-    def _decompose(self, layer: _Layer, iteration: int) -> None:
-        try:
-            layer.spectral.redecompose(layer.sigma, named_generator(self.seed, f"{layer.name}/factors", iteration))
-        except DecompositionError as error:
-            warnings.warn(f"{layer.name} keeps its factors: {error}", RuntimeWarning, stacklevel=2)
-            return
-        if self.reset_sigma or self.reset_vectors:
-            clear_state(self.optimizer, layer.sigma)
-        layer.seen.zero_()
+    def _decompose(self, beginning: dict[int, int]) -> None:
+        """Decompose again which of the layers are due, each in one of the processes."""
+        replicas = Replicas(self.process_group)
+        device = self._layers[0].sigma.device
+
+        def due(position: int) -> bool:
+            layer = self._layers[position]
+            return self.decomposition.due(beginning[position], layer.per_round, lambda: max(layer.spectral.defect()))
+
+        def done(position: int) -> bool:
+            layer = self._layers[position]
+            generator = named_generator(self.seed, f"{layer.name}/factors", beginning[position])
+            try:
+                layer.spectral.redecompose(layer.sigma, generator)
+            except DecompositionError as error:
+                warnings.warn(f"{layer.name} keeps its factors: {error}", RuntimeWarning, stacklevel=2)
+                return False
+            return True
+
+        wanted = _kept(list(beginning), replicas.each(list(beginning), due, device))
+        for position in _kept(wanted, replicas.each(wanted, done, device)):
+            layer = self._layers[position]
+            replicas.send(position, (layer.sigma, *layer.spectral.parameters()))
+            if self.reset_sigma or self.reset_vectors:
+                clear_state(self.optimizer, layer.sigma)
+            layer.seen.zero_()
 
     def _draw(self, layer: _Layer, iteration: int) -> None:
         generator = named_generator(self.seed, layer.name, iteration)
