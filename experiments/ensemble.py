@@ -37,8 +37,7 @@ class Ensemble:
 
     Training amplifies rounding: on Cora in float32 losses of copy and single run differ by 1e-7 at first, 1e-5 after
     50 steps and 1e-2 after 150, as those of two single runs do whose first weights differ by 1e-7. And a weight with
-    several equal singular values, such as zeros, has more than one decomposition, and the single run may have taken
-    another one.
+    several equal singular values has more than one decomposition, and the single run may have taken another one.
 
     Args:
         settings: Resolved settings; their seed is replaced.

@@ -113,6 +113,23 @@ def test_factors_are_orthonormal_rows_with_descending_values(shape, dtype):
     torch.testing.assert_close(sigma, torch.linalg.svdvals(w.double()).to(dtype), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(16, 17), (16, 16), (17, 16), (200, 300), (8, 100)])
+@pytest.mark.parametrize("rank", [0, 1, 7])
+def test_vectors_that_the_weight_does_not_determine_do_not_hang_on_rounding(shape, rank):
+    weight = torch.randn(shape[0], rank, dtype=torch.float64) @ torch.randn(rank, shape[1], dtype=torch.float64)
+    u, s, v = decompose(weight)
+    for _ in range(3):
+        noise = 1e-16 * weight.abs().amax(0).amax(0) * torch.randn(shape, dtype=torch.float64)
+        other_u, other_s, other_v = decompose(weight + noise)
+        torch.testing.assert_close(other_s, s)
+        # Signs of the determined ones are the routine's.
+        torch.testing.assert_close(other_u[rank:], u[rank:], rtol=0, atol=1e-10)
+        torch.testing.assert_close(other_v[rank:], v[rank:], rtol=0, atol=1e-10)
+    assert orthogonality_defect(u) < 1e-12
+    assert orthogonality_defect(v) < 1e-12
+    torch.testing.assert_close((u.t() * s) @ v, weight)
+
+
 def test_half_precision_is_decomposed_in_a_wider_type_and_rounded_once():
     w = matrix((40, 30), dtype=torch.bfloat16)
     u, sigma, v = decompose(w)
