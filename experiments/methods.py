@@ -105,6 +105,8 @@ def _sst(model: nn.Module, settings: MethodSettings) -> Trainer:
         gradient=settings.gradient,
         vectors=settings.vectors,
         factors=settings.factors,
+        recompute=settings.recompute,
+        storage=settings.storage,
     )
     optimizer = _optimizer(model, settings, settings.vector_lr)
     sampler = SSTSampler(

@@ -213,6 +213,8 @@ class ResolvedSettings(Settings):
 
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
     """Decay rates of Adam's moments: torch's, for every run on graphs."""
+    recompute: ClassVar[bool] = False
+    storage: ClassVar[str] = "float32"
 
     epochs: int
     patience: int

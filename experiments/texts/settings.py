@@ -77,6 +77,8 @@ class TextSettings:
         factors: sst: svd, or random.
         galore_scale: galore: factor of the projected steps.
         execution: sst: auto, composed or factored.
+        recompute: sst: compose weights again in the backward pass instead of keeping them; not for Lorentz layers.
+        storage: sst: type of the vectors that are not active: float32, bfloat16 or int8.
     """
 
     dataset: tyro.conf.Positional[str] = "multi30k"
@@ -123,6 +125,8 @@ class TextSettings:
     factors: str = "svd"
     galore_scale: float | None = None
     execution: str = "auto"
+    recompute: bool = False
+    storage: str = "float32"
 
     def resolve(self) -> ResolvedTextSettings:
         """Check the names and fill every ``None`` from the recipe.

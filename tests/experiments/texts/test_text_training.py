@@ -170,6 +170,13 @@ def test_a_non_finite_step_is_not_taken(files: tuple[Path, Path]) -> None:
         run.step()
 
 
+def test_weights_are_recomputed_and_frozen_vectors_held_in_eight_bits(files: tuple[Path, Path]) -> None:
+    run = TextRun(settings := _settings(files, method="sst", recompute=True, storage="int8"), _data(settings))
+    frozen = [p for name, p in run.model.named_parameters() if name.endswith((".u", ".v"))]
+    assert {p.dtype for p in frozen} == {torch.int8}
+    assert all(run.step().isfinite() for _ in range(4))
+
+
 def test_bf16_keeps_parameters_in_float32(files: tuple[Path, Path]) -> None:
     settings = _settings(files, "lorentz-transformer", precision="bf16", method="sst")
     run = TextRun(settings, _data(settings))
