@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hypersst.datasets import DATASETS
 from hypersst.errors import NonFiniteError
 from hypersst.experiments import grids
 from hypersst.experiments.bench import _checkpoint, groups, missing, recorded, run_grid
@@ -145,3 +146,9 @@ def test_tables_have_runs_of_settings_that_exist(name: str) -> None:
     runs = grids.grid(name)
     assert runs
     assert len({json.dumps(run.to_dict()) for run in runs}) == len(runs)
+
+
+def test_every_data_set_has_runs_of_hybonet_and_of_gcn_in_some_table() -> None:
+    tables = [run for name in ("hgnn", "geometry", "others") for run in grids.grid(name)]
+    found = {(run.dataset, run.model) for run in tables}
+    assert found >= {(name, model) for name in DATASETS for model in ("hybonet", "gcn")}
