@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import hypersst
+from hypersst.datasets import restore_tokenizer
 from hypersst.errors import NonFiniteError
-from hypersst.experiments.checkpoint import check_same_run
+from hypersst.experiments.checkpoint import CheckpointError, check_same_run
 from hypersst.experiments.finite import first_non_finite
 from hypersst.experiments.methods import prepare
 from hypersst.experiments.processes import ALONE, Processes
@@ -246,9 +247,11 @@ class TextRun:
         """Continue where `state_dict` was taken.
 
         Raises:
-            CheckpointError: If it is of other settings.
+            CheckpointError: If it is of other settings, or of other words: the text or sentencepiece has changed.
         """
         check_same_run(state["settings"], self.settings.to_dict())
+        if restore_tokenizer(state["tokenizer"]).fingerprint != self.data.tokenizer.fingerprint:
+            raise CheckpointError("`resume` must be a checkpoint of the same words, but its tokenizer is another one.")
         self.steps, self.seconds = state["steps"], state["seconds"]
         self.best_step, self.best_perplexity = state["best"]
         self.best_state, self.recent = state["best_state"], state["recent"]

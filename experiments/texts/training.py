@@ -70,7 +70,7 @@ def train_text(
         data_dir: Folder to look for data files in first.
         device: Where to train.
         checkpoint: File to keep the state in: at the start, now and then, and at the end; ``None`` for none.
-        resume: Checkpoint to continue from; its settings must equal ``settings``, but for the number of steps.
+        resume: Checkpoint to continue from; its settings must equal ``settings``.
         report: Called after each evaluation with the step, the loss and the validation perplexity.
         processes: Those that train this model together, each with its device.
 

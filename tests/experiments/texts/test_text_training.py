@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from hypersst.errors import NonFiniteError
+from hypersst.experiments.checkpoint import CheckpointError
 from hypersst.experiments.cli import main
 from hypersst.experiments.texts.batch import TextBatch, negative_log_likelihood
 from hypersst.experiments.texts.commands import concerns_texts
@@ -122,6 +123,13 @@ def test_a_run_resumes_bit_for_bit_within_an_epoch(model: str, method: str, file
         assert torch.equal(x, y), name
     assert resumed.best_perplexity == unbroken.best_perplexity
     assert resumed.recent[0].keys() == unbroken.recent[0].keys()
+
+
+def test_a_run_does_not_go_on_with_other_words(files: tuple[Path, Path]) -> None:
+    settings = _settings(files)
+    run, other = TextRun(settings, _data(settings)), _data(replace(settings, vocabulary=29))
+    with pytest.raises(CheckpointError, match=r"of the same words, but its tokenizer is another one"):
+        run.load_state_dict(run.state_dict() | {"tokenizer": other.tokenizer.state_dict()})
 
 
 @pytest.mark.parametrize("method", ["full", "sst", "lora", "galore", "refactor"])
