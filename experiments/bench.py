@@ -1,7 +1,8 @@
 """Run a table's grid in parallel processes, one record per run, and go on where it was stopped.
 
 Runs that differ in their seeds alone are trained at once, see `hypersst.experiments.ensemble`. Each such group keeps a
-checkpoint until its records are written, so that a grid that is stopped loses seconds and not runs.
+checkpoint until its records are written, so that a grid that is stopped loses seconds and not runs. Where one becomes
+non-finite, the others of its group are trained alone, and it is noted in a file beside the records.
 """
 
 from __future__ import annotations
@@ -11,20 +12,20 @@ import json
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 
 from hypersst.errors import NonFiniteError
-from hypersst.experiments.records import Record, append_record, read_records
+from hypersst.experiments.records import Record, append_line, append_record, read_records
 from hypersst.experiments.settings import ResolvedSettings
 from hypersst.experiments.texts.settings import ResolvedTextSettings
 from hypersst.experiments.texts.training import train_text
 from hypersst.experiments.training import train, train_seeds
 
-__all__ = ["AnySettings", "groups", "missing", "recorded", "run_grid"]
+__all__ = ["AnySettings", "failed", "groups", "missing", "recorded", "run_grid"]
 
 AnySettings: TypeAlias = ResolvedSettings | ResolvedTextSettings
 """Settings of a run on a graph or on texts."""
@@ -40,6 +41,18 @@ def missing(runs: Sequence[AnySettings], path: Path) -> list[AnySettings]:
     """Those of ``runs`` that have no record in ``path``."""
     done = {_key(record.settings) for record in read_records(path)}
     return [run for run in runs if _key(run.to_dict()) not in done]
+
+
+def _failures(path: Path) -> Path:
+    return path.with_name(f"{path.stem}-failed{path.suffix}")
+
+
+def failed(runs: Sequence[AnySettings], path: Path) -> list[AnySettings]:
+    """Those of ``runs`` that became non-finite when the table in ``path`` was made."""
+    file = _failures(path)
+    lines = file.read_text().splitlines() if file.exists() else []
+    noted = {_key(json.loads(line)["settings"]) for line in lines}
+    return [run for run in runs if _key(run.to_dict()) in noted]
 
 
 def _key(settings: dict[str, object]) -> str:
@@ -70,8 +83,28 @@ def _checkpoint(group: list[AnySettings], folder: Path) -> Path:
     return folder / f"{group[0].run_name}-{digest}.pt"
 
 
-def _work(group: list[AnySettings], folder: Path, data_dir: Path | None, device: str) -> list[Record]:
+@dataclass(frozen=True)
+class _Failure:
+    run: AnySettings
+    reason: str
+
+
+def _work(
+    group: list[AnySettings], folder: Path, data_dir: Path | None, device: str
+) -> tuple[list[Record], list[_Failure]]:
+    """Train a group; if one of its runs becomes non-finite, each of them alone."""
     torch.set_num_threads(1)
+    try:
+        return _trained(group, folder, data_dir, device), []
+    except NonFiniteError as error:
+        if len(group) == 1:
+            return [], [_Failure(group[0], str(error))]
+    _checkpoint(group, folder).unlink(missing_ok=True)
+    alone = [_work([run], folder, data_dir, device) for run in group]
+    return [record for records, _ in alone for record in records], [x for _, failures in alone for x in failures]
+
+
+def _trained(group: list[AnySettings], folder: Path, data_dir: Path | None, device: str) -> list[Record]:
     checkpoint = _checkpoint(group, folder)
     resume = checkpoint if checkpoint.exists() else None
     first, seeds = group[0], [run.seed for run in group]
@@ -94,6 +127,9 @@ def run_grid(
 ) -> None:
     """Train what has no record yet and append its record to ``path`` as soon as it is there.
 
+    A run that becomes non-finite has a line in a file beside ``path``, whose name ends in ``-failed``, with its
+    settings and where it happened. It is not tried again while that line is there.
+
     Args:
         runs: The runs of a table.
         path: File of records, one a line.
@@ -107,14 +143,15 @@ def run_grid(
     Raises:
         ValueError: If ``jobs`` or ``together`` is not positive, or a run refuses its settings or data; records made so
             far stay.
-        NonFiniteError: At the end, naming the groups in which a run became so; the others have their records.
+        NonFiniteError: At the end, naming the runs that became so; the others have their records.
     """
     for name, value in (("jobs", jobs), ("together", together)):
         if value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value}.")
-    left = groups(missing(runs, path), together)
+    hopeless = failed(runs, path)
+    left = groups([run for run in missing(runs, path) if run not in hopeless], together)
     number = sum(map(len, left))
-    failed: list[str] = []  # noted, so that the others go on
+    reasons: list[str] = []
     # Forked children of a process that has used torch's thread pools may hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
@@ -122,20 +159,21 @@ def run_grid(
         try:
             for future in as_completed(futures):
                 group = futures[future]
-                try:
-                    records = future.result()
-                except NonFiniteError as error:
-                    failed.append(f"{group[0].run_name}: {error}")
-                    number -= len(group)
-                    continue
+                records, failures = future.result()
+                for failure in failures:
+                    line = json.dumps({"settings": failure.run.to_dict(), "reason": failure.reason})
+                    append_line(_failures(path), line)
+                    reasons.append(f"{failure.run.run_name}: {failure.reason}")
+                    number -= 1
                 for record in records:
                     append_record(path, record)
                     number -= 1
                     if done:
                         done(record, number)
-                _checkpoint(group, checkpoints).unlink(missing_ok=True)
+                for runs_of in (group, *([run] for run in group)):
+                    _checkpoint(runs_of, checkpoints).unlink(missing_ok=True)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    if failed:
-        raise NonFiniteError("no record of these runs:\n" + "\n".join(failed))
+    if reasons:
+        raise NonFiniteError("no record of these runs:\n" + "\n".join(reasons))

@@ -19,7 +19,16 @@ import torch
 import hypersst
 from hypersst.experiments.settings import LATER
 
-__all__ = ["Record", "append_record", "device_name", "peak_memory", "read_records", "versions", "write_record"]
+__all__ = [
+    "Record",
+    "append_line",
+    "append_record",
+    "device_name",
+    "peak_memory",
+    "read_records",
+    "versions",
+    "write_record",
+]
 
 
 @dataclass(frozen=True)
@@ -108,11 +117,15 @@ def write_record(path: Path, record: Record) -> None:
 
 def append_record(path: Path, record: Record) -> None:
     """Add one line to a table's file; lines of several processes do not mix."""
+    append_line(path, json.dumps(asdict(record)))
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add one line to a file in one go."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(asdict(record)) + "\n"
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(handle, line.encode())
+        os.write(handle, f"{line}\n".encode())
     finally:
         os.close(handle)
 

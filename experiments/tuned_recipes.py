@@ -50,7 +50,7 @@ def choose(records: Sequence[Record], searched: Sequence[str]) -> list[dict[str,
     Returns:
         One recipe for each data set, task, model and method: these names, the ``settings``, the mean ``validation``
         score by which runs keep their best epoch, and the number of ``candidates`` and ``seeds``. Of equal candidates
-        the first one is taken.
+        the first one is taken; one that lacks a seed, which became non-finite, is not.
     """
     scores: dict[tuple[str, ...], dict[str, list[float]]] = {}
     for record in records:
@@ -59,7 +59,9 @@ def choose(records: Sequence[Record], searched: Sequence[str]) -> list[dict[str,
         tried.setdefault(json.dumps(settings), []).append(validation_score(record))
     recipes = []
     for key, tried in scores.items():
-        best = max(tried, key=lambda settings: statistics.fmean(tried[settings]))
+        most = max(map(len, tried.values()))
+        whole = [settings for settings in tried if len(tried[settings]) == most]
+        best = max(whole, key=lambda settings: statistics.fmean(tried[settings]))
         recipes.append(
             {
                 **dict(zip(_KEY, key, strict=True)),

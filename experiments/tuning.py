@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hypersst.errors import unknown
 from hypersst.experiments import grids
-from hypersst.experiments.bench import missing, recorded
+from hypersst.experiments.bench import failed, missing, recorded
 from hypersst.experiments.search import SEARCHED
 from hypersst.experiments.tuned_recipes import RECIPES, choose, combination, write_recipes
 
@@ -31,7 +31,8 @@ def tune_command(grid: str, *, results: Path, recipes: Path = RECIPES) -> int:
     if grid not in searches:
         raise unknown("grid", grid, searches)
     runs, path = grids.grid(grid), results / f"{grid}.jsonl"
-    lacking = {combination(run.to_dict()) for run in missing(runs, path)}
+    hopeless = failed(runs, path)  # candidates with such a run are not chosen
+    lacking = {combination(run.to_dict()) for run in missing(runs, path) if run not in hopeless}
     complete = [record for record in recorded(runs, path) if combination(record.settings) not in lacking]
     found = choose(complete, SEARCHED)
     write_recipes(found, recipes)

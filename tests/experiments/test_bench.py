@@ -3,17 +3,18 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hypersst.datasets import DATASETS
 from hypersst.errors import NonFiniteError
-from hypersst.experiments import grids
-from hypersst.experiments.bench import _checkpoint, groups, missing, recorded, run_grid
+from hypersst.experiments import bench, grids
+from hypersst.experiments.bench import _checkpoint, failed, groups, missing, recorded, run_grid
 from hypersst.experiments.cli import main
 from hypersst.experiments.records import Record, append_record, read_records
 from hypersst.experiments.report import markdown_table
-from hypersst.experiments.settings import Settings
+from hypersst.experiments.settings import ResolvedSettings, Settings
 from hypersst.experiments.training import train_seeds
 
 
@@ -120,7 +121,31 @@ def test_a_run_that_becomes_non_finite_does_not_stop_the_others(tmp_path: Path) 
     bad = replace(good, lr=1e30, seed=7)
     with pytest.raises(NonFiniteError, match=r"no record of these runs:\n.*-s7: training became non-finite"):
         run_grid([bad, good], tmp_path / "t.jsonl", jobs=1, checkpoints=tmp_path / "runs")
-    assert missing([bad, good], tmp_path / "t.jsonl") == [bad]
+    assert missing([bad, good], tmp_path / "t.jsonl") == failed([bad, good], tmp_path / "t.jsonl") == [bad]
+    run_grid([bad, good], tmp_path / "t.jsonl", jobs=1, checkpoints=tmp_path / "runs")  # nothing is tried again
+    assert not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.slow
+def test_seeds_beside_one_that_becomes_non_finite_are_trained_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = _runs(3)
+    usual = bench.train
+
+    def train(settings: ResolvedSettings, **places: Any) -> Record:
+        if settings.seed == 1:
+            raise NonFiniteError("training became non-finite in epoch 3, first in the loss.")
+        return usual(settings, **places)
+
+    def train_seeds(*_: Any, **__: Any) -> list[Record]:
+        raise NonFiniteError("training of seed 1 became non-finite in epoch 3, first in the loss.")
+
+    monkeypatch.setattr(bench, "train", train)
+    monkeypatch.setattr(bench, "train_seeds", train_seeds)
+    records, failures = bench._work(runs, tmp_path, None, "cpu")
+    assert [record.settings["seed"] for record in records] == [0, 2]
+    assert [failure.run.seed for failure in failures] == [1]
 
 
 @pytest.mark.slow

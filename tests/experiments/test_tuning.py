@@ -90,6 +90,22 @@ def test_the_best_mean_validation_score_is_taken_and_complete_searches_alone(tmp
     assert (recipe["task"], recipe["validation"], recipe["candidates"], recipe["seeds"]) == ("nc", 0.6, BUDGET, 2)
 
 
+def test_a_candidate_that_became_non_finite_is_tried_and_not_taken(tmp_path: Path) -> None:
+    runs = [run for run in grids.grid("hgnn-search") if (run.dataset, run.task, run.method) == ("cora", "nc", "sst")]
+    good, bad = runs[:2], runs[2:4]
+    for run in [*runs[:2], *runs[3:]]:
+        append_record(
+            tmp_path / "hgnn-search.jsonl", _record(run, f1=0.9 if run in bad else 0.6 if run in good else 0.2)
+        )
+    arguments = {"results": tmp_path, "recipes": tmp_path / "recipes.json"}
+    tune_command("hgnn-search", **arguments)
+    assert json.loads((tmp_path / "recipes.json").read_text()) == []
+    (tmp_path / "hgnn-search-failed.jsonl").write_text(json.dumps({"settings": bad[0].to_dict(), "reason": ""}) + "\n")
+    tune_command("hgnn-search", **arguments)
+    (recipe,) = json.loads((tmp_path / "recipes.json").read_text())
+    assert recipe["settings"] == {name: getattr(good[0], name) for name in SEARCHED}
+
+
 def test_the_score_of_links_is_the_mean_of_both() -> None:
     run = next(run for run in grids.grid("hgnn-search") if run.task == "lp")
     (recipe,) = choose([_record(run, roc_auc=0.9, ap=0.8)], SEARCHED)
