@@ -164,7 +164,7 @@ def _language(settings: ResolvedTextSettings, data_dir: Path | None, processes: 
     text = load_language(settings.dataset, data_dir=data_dir)
     lines: Iterable[str] = text.train.lines()
     tokenizer: Tokenizer = Subwords.train(lines, settings.vocabulary) if settings.vocabulary else Words.train(lines)
-    rows = max(1, settings.tokens // settings.length)
+    rows = settings.tokens // settings.length
     rank, world = processes.rank, processes.world
     if rows % world:
         raise ValueError(

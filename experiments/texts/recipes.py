@@ -1,4 +1,4 @@
-"""Which settings a text, model and method start from."""
+"""Which settings a model of texts starts from."""
 
 from __future__ import annotations
 
@@ -59,13 +59,11 @@ _METHODS: Mapping[str, Any] = {
 }
 
 
-def text_recipe(dataset: str, model: str, method: str, dim: int | None) -> dict[str, Any]:
-    """Every setting that has a recommended value, for checked names.
+def text_recipe(model: str, dim: int | None) -> dict[str, Any]:
+    """Every setting that has a recommended value: first guesses, the same for every text and method.
 
     Args:
-        dataset: Name of a text, or a file.
         model: Name of a model.
-        method: Name of a method.
         dim: The dimensions that were asked for; ``None`` for the recipe's.
     """
     recipe = {**_METHODS, **(_TRANSLATION if "transformer" in model else _LANGUAGE)}

@@ -44,13 +44,13 @@ class TextSettings:
         heads: Heads of each attention.
         layers: Layers; of a translator, of encoder and decoder each.
         feedforward: Dimensions within the feed-forward networks.
-        norm_first: Norms before attention and network instead of after the sums.
+        norm_first: Translators: norms before attention and network instead of after the sums.
         dropout: Probability of dropping entries of what layers add.
         attention_dropout: Probability of dropping attention weights.
         steps: Steps of the optimizer.
         tokens: Tokens in a step, padding included.
         accumulate: Parts that a step's batch is cut into, one pass each.
-        length: Language models: tokens in a row.
+        length: Language models: tokens in a row, at most ``tokens``.
         eval_every: Steps between evaluations.
         average: Evaluations whose weights are averaged at the end; 1 for the best alone.
         lr: Largest learning rate.
@@ -139,7 +139,11 @@ class TextSettings:
         for name, known in (("model", TRANSLATORS + LANGUAGE_MODELS), ("method", METHODS)):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
-        recipe = text_recipe(self.dataset, self.model, self.method, self.dim)
+        if not self.translates:
+            for name, given in (("target", self.target), ("norm_first", self.norm_first is False)):
+                if given:
+                    raise ValueError(f"`{name}` must be left out for a language model, got {getattr(self, name)!r}.")
+        recipe = text_recipe(self.model, self.dim)
         if self.lr is not None:
             recipe["vector_lr"] *= self.lr / recipe["lr"]
         missing = {f.name: recipe[f.name] for f in dataclasses.fields(self) if getattr(self, f.name) is None}
@@ -156,6 +160,8 @@ class TextSettings:
             value = getattr(full, name)
             if not value >= low:
                 raise ValueError(f"`{name}` must be at least {low}, got {value}.")
+        if full.tokens < full.length:
+            raise ValueError(f"`tokens` must be at least `length` = {full.length}, one row, got {full.tokens}.")
         return full
 
     @property

@@ -255,6 +255,12 @@ def test_bad_settings_are_refused(files: tuple[Path, Path], capsys: pytest.Captu
         load_text_data(_settings(files, target=""))
     with pytest.raises(ValueError, match=r"`dataset` must be one of .*multi30k.*got 'multi30'"):
         load_text_data(_settings(files, dataset="multi30", target=""))
+    with pytest.raises(ValueError, match=r"`norm_first` must be left out for a language model, got False"):
+        _settings(files, "llama", norm_first=False)
+    with pytest.raises(ValueError, match=r"`target` must be left out for a language model"):
+        _settings(files, "llama", target=str(files[1]))
+    with pytest.raises(ValueError, match=r"`tokens` must be at least `length` = 12, one row, got 11"):
+        _settings(files, "llama", tokens=11)
     missing = files[0].parent / "none.pt"
     assert main(["translate", str(missing)]) == 2
     assert "is not there" in capsys.readouterr().err
