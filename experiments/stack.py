@@ -12,7 +12,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from hypersst.experiments.functional import Functional
 from hypersst.models import GraphModel
 from hypersst.nn.dropout import copies_draw_from
-from hypersst.tracing import recording
+from hypersst.tracing import compiled, recording
 
 __all__ = ["Stack", "StackedPass", "clip_norms_", "release"]
 
@@ -87,19 +87,21 @@ class StackedPass:
             What the function returns, each tensor with a leading axis; and, if it is differentiated, a list of the
             stacked gradients of ``stack.trained``, ``None`` for parameters that the loss does not depend on.
         """
-        tensors = list(self._stack.tensors.values())
-        further = () if each is None else (each,)
+        inputs = (*self._stack.tensors.values(), *(() if each is None else (each,)))
         if self._replay is None:
             states = [generator.get_state() for generator in generators]
             evaluate = self._evaluate(generators)
-            evaluate(tensors, *further)  # what layers work out once and keep shall not be in the record
-            with recording(for_compiler=self._compiled):
-                record = make_fx(evaluate)(tensors, *further)
-            self._replay = torch.compile(record, fullgraph=True, dynamic=False) if self._compiled else record
+            evaluate(*inputs)  # what layers work out once and keep shall not be in the record
+            if self._compiled:
+                self._replay = compiled(evaluate, inputs)
+            else:
+                with recording():
+                    self._replay = make_fx(evaluate)(*inputs)
             for generator, state in zip(generators, states, strict=True):
                 generator.set_state(state)
-        with torch.no_grad(), copies_draw_from(generators, tensors[0]):
-            return self._replay(tensors, *further)
+        with torch.no_grad(), copies_draw_from(generators, inputs[0]):
+            results = self._replay(*inputs)
+        return (results[0], list(results[1:])) if self._differentiate else results
 
     def _evaluate(self, generators: Sequence[torch.Generator]) -> Callable[..., Any]:
         stack = self._stack
@@ -108,9 +110,10 @@ class StackedPass:
             with copies_draw_from(generators, number):
                 return stack.evaluate(self._function, tensors, *each)
 
-        def all_at_once(tensors: list[Tensor], *each: Tensor) -> Any:
-            named = dict(zip(stack.tensors, tensors, strict=True))
-            number = torch.arange(stack.size, device=tensors[0].device)
+        def all_at_once(*inputs: Tensor) -> Any:
+            named = dict(zip(stack.tensors, inputs, strict=False))
+            each = inputs[len(named) :]
+            number = torch.arange(stack.size, device=inputs[0].device)
             if not self._differentiate:
                 with torch.no_grad():
                     return torch.vmap(one, randomness="different")(named, number, *each)
@@ -118,7 +121,7 @@ class StackedPass:
             losses = torch.vmap(one, randomness="different")(named, number, *each)
             grads = torch.autograd.grad(losses.sum(), [named[name] for name in stack.trained], allow_unused=True)
             # Optimizers are faster on contiguous gradients.
-            return losses.detach(), [grad if grad is None else grad.contiguous() for grad in grads]
+            return losses.detach(), *(grad if grad is None else grad.contiguous() for grad in grads)
 
         return all_at_once
 

@@ -9,7 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 __all__ = ["Recording", "compiled", "current_recording", "is_compiled", "is_recorded", "is_traced", "recording"]
 
@@ -84,7 +87,9 @@ def compiled(function: Callable[..., Any], inputs: Sequence[Tensor]) -> Callable
     scratch = [tensor.detach().clone() for tensor in inputs]
     with recording(for_compiler=True):
         record = make_fx(function)(*scratch)
-    with torch.no_grad():
+    # With a context torch looks for the result of an earlier process on the disk before it compiles.
+    context = TracingContext(FakeTensorMode(shape_env=ShapeEnv(), static_shapes=True))
+    with torch.no_grad(), tracing(context):
         run = torch._inductor.compile(record, list(inputs))
 
     def call(*tensors: Tensor) -> Any:
