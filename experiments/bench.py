@@ -43,6 +43,10 @@ def missing(runs: Sequence[AnySettings], path: Path) -> list[AnySettings]:
     return [run for run in runs if _key(run.to_dict()) not in done]
 
 
+# Whether the step is compiled, and who holds the weights.
+_ROUNDING = frozenset({"compile", "sharding"})
+
+
 def _failures(path: Path) -> Path:
     return path.with_name(f"{path.stem}-failed{path.suffix}")
 
@@ -56,8 +60,8 @@ def failed(runs: Sequence[AnySettings], path: Path) -> list[AnySettings]:
 
 
 def _key(settings: dict[str, object]) -> str:
-    """What tells runs apart: all settings but whether the step is compiled, which changes rounding alone."""
-    return json.dumps({name: value for name, value in settings.items() if name != "compile"}, sort_keys=True)
+    """What tells runs apart: all settings but those that change rounding alone."""
+    return json.dumps({name: value for name, value in settings.items() if name not in _ROUNDING}, sort_keys=True)
 
 
 def groups(runs: Sequence[AnySettings], together: int) -> list[list[AnySettings]]:

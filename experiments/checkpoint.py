@@ -57,8 +57,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-# What may differ between a run and its continuation: how long it goes on, not what it computes.
-_MAY_DIFFER = frozenset({"epochs", "patience"})
+# What may differ between a run and its continuation: how long it goes on and who holds it, not what it computes.
+_MAY_DIFFER = frozenset({"epochs", "patience", "sharding"})
 
 
 def check_same_run(saved: dict[str, Any], wanted: dict[str, Any]) -> None:

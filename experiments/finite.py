@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hypersst.sharding import whole
+
 __all__ = ["first_non_finite"]
 
 
@@ -24,8 +26,10 @@ def first_non_finite(model: nn.Module, loss: Callable[[], Tensor]) -> str:
     Returns:
         A description that names the layer, such as ``"the output of layers.0.lin"``.
     """
-    for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
+    # Of sharded ones every process gathers all, whatever it has found by itself.
+    parameters = dict(model.named_parameters())
+    for name, parameter in parameters.items():
+        if not torch.isfinite(whole(parameter)).all():
             return f"parameter {name}"
     found: list[str] = []
 
@@ -44,9 +48,10 @@ def first_non_finite(model: nn.Module, loss: Callable[[], Tensor]) -> str:
     finally:
         for handle in handles:
             handle.remove()
+    grads = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+    bad = [name for name, grad in grads.items() if not torch.isfinite(whole(grad)).all()]
     if found:
         return f"the output of {found[0]}"
-    for name, parameter in model.named_parameters():
-        if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
-            return f"the gradient of {name}"
+    if bad:
+        return f"the gradient of {bad[0]}"
     return "the loss" if not torch.isfinite(value) else "the norm of the gradient"

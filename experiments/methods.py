@@ -68,13 +68,21 @@ class Trainer:
     report: SpectralReport | None = None
 
 
-def _optimizer(model: nn.Module, settings: MethodSettings, vector_lr: float | None = None) -> RiemannianAdamW:
+#: What is done to a model between the method's change of its weights and the optimizer, such as sharding.
+Between: TypeAlias = Callable[[nn.Module], None] | None
+
+
+def _optimizer(
+    model: nn.Module, settings: MethodSettings, between: Between, vector_lr: float | None = None
+) -> RiemannianAdamW:
+    if between:
+        between(model)
     groups = hypersst.param_groups(model, settings.lr, weight_decay=settings.weight_decay, vector_lr=vector_lr)
     return RiemannianAdamW(groups, lr=settings.lr, betas=settings.betas)
 
 
-def _full(model: nn.Module, settings: MethodSettings) -> Trainer:
-    return Trainer(_optimizer(model, settings))
+def _full(model: nn.Module, settings: MethodSettings, between: Between) -> Trainer:
+    return Trainer(_optimizer(model, settings, between))
 
 
 def decomposition_named(name: str) -> Decomposition:
@@ -92,7 +100,7 @@ def decomposition_named(name: str) -> Decomposition:
     return EveryIterations(int(name))
 
 
-def _sst(model: nn.Module, settings: MethodSettings) -> Trainer:
+def _sst(model: nn.Module, settings: MethodSettings, between: Between) -> Trainer:
     if settings.selection not in SELECTIONS:
         raise unknown("selection", settings.selection, SELECTIONS)
     if settings.reset not in RESETS:
@@ -108,7 +116,7 @@ def _sst(model: nn.Module, settings: MethodSettings) -> Trainer:
         recompute=settings.recompute,
         storage=settings.storage,
     )
-    optimizer = _optimizer(model, settings, settings.vector_lr)
+    optimizer = _optimizer(model, settings, between, settings.vector_lr)
     sampler = SSTSampler(
         model,
         optimizer,
@@ -123,14 +131,14 @@ def _sst(model: nn.Module, settings: MethodSettings) -> Trainer:
     return Trainer(optimizer, sampler, report)
 
 
-def _lora(model: nn.Module, settings: MethodSettings) -> Trainer:
+def _lora(model: nn.Module, settings: MethodSettings, between: Between) -> Trainer:
     report = lora(model, settings.rank)
-    return Trainer(_optimizer(model, settings), report=report)
+    return Trainer(_optimizer(model, settings, between), report=report)
 
 
-def _relora(model: nn.Module, settings: MethodSettings) -> Trainer:
+def _relora(model: nn.Module, settings: MethodSettings, between: Between) -> Trainer:
     report = lora(model, settings.rank)
-    optimizer = _optimizer(model, settings)
+    optimizer = _optimizer(model, settings, between)
     clock = ReLoRA(
         model,
         optimizer,
@@ -141,24 +149,24 @@ def _relora(model: nn.Module, settings: MethodSettings) -> Trainer:
     return Trainer(optimizer, clock, report)
 
 
-def _refactor(model: nn.Module, settings: MethodSettings) -> Trainer:
+def _refactor(model: nn.Module, settings: MethodSettings, between: Between) -> Trainer:
     report = low_rank(model, settings.rank)
-    optimizer = _optimizer(model, settings)
+    optimizer = _optimizer(model, settings, between)
     clock = Refactor(
         model, optimizer, steps_per_restart=settings.steps_per_iteration, warmup_steps=settings.warmup_steps
     )
     return Trainer(optimizer, clock, report)
 
 
-def _galore(model: nn.Module, settings: MethodSettings) -> Trainer:
-    optimizer = _optimizer(model, settings)
+def _galore(model: nn.Module, settings: MethodSettings, between: Between) -> Trainer:
+    optimizer = _optimizer(model, settings, between)
     clock = GaLore(
         model, optimizer, settings.rank, update_gap=settings.steps_per_iteration, scale=settings.galore_scale
     )
     return Trainer(optimizer, clock, clock.report)
 
 
-METHODS: Mapping[str, Callable[[nn.Module, MethodSettings], Trainer]] = {
+METHODS: Mapping[str, Callable[[nn.Module, MethodSettings, Between], Trainer]] = {
     "full": _full,
     "sst": _sst,
     "lora": _lora,
@@ -168,10 +176,15 @@ METHODS: Mapping[str, Callable[[nn.Module, MethodSettings], Trainer]] = {
 }
 
 
-def prepare(model: nn.Module, settings: MethodSettings) -> Trainer:
+def prepare(model: nn.Module, settings: MethodSettings, between: Between = None) -> Trainer:
     """Apply the method that resolved ``settings`` name to ``model``, in place, and build its optimizer.
+
+    Args:
+        model: The network.
+        settings: What to train.
+        between: Called with the model when its weights are changed and no optimizer holds them yet.
 
     Raises:
         ValueError: As the method's own functions do.
     """
-    return METHODS[settings.method](model, settings)
+    return METHODS[settings.method](model, settings, between)

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -22,7 +22,7 @@ from hypersst.errors import DeviceError
 __all__ = ["ALONE", "Processes", "joined_processes", "launched_processes"]
 
 _KEY = "error of process 0"
-_PATIENCE = timedelta(seconds=10)
+_PATIENCE, _COURTESY = timedelta(seconds=10), timedelta(seconds=2)
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,11 @@ class Processes:
         """Mean of all processes' tensors."""
         return x if self.world == 1 else self.sum(x) / self.world
 
-    def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether the flag is set in any process."""
-        return flag if self.world == 1 else bool(self.sum(torch.tensor(int(flag), device=device)).item())
+    def any(self, flags: Sequence[bool], device: torch.device) -> list[bool]:
+        """Whether each of the flags is set in any process."""
+        if self.world == 1:
+            return list(flags)
+        return [bool(number) for number in self.sum(torch.tensor(flags, dtype=torch.int32, device=device)).tolist()]
 
     def gather(self, value: Any) -> list[Any]:
         """All processes' values, in their order."""
@@ -120,7 +122,11 @@ def joined_processes(device: str) -> Iterator[tuple[Processes, str]]:
     except Exception as error:
         if rank == 0:
             told.set(_KEY, str(error))
-        elif _first_has_told(told):
+            # The store goes with this process, and the others may be slower. If the error is this one's alone they are
+            # stuck elsewhere and will not answer.
+            _has_all(told, [_heard(other) for other in range(1, world)], _COURTESY)
+        elif _has_all(told, [_KEY], _PATIENCE):
+            told.set(_heard(rank), "")
             # The launcher ends all processes when one has left, and the first is still to print.
             time.sleep(1.0)
             raise SystemExit(1) from error
@@ -142,9 +148,13 @@ def _own_device(name: str) -> str:
     return f"cuda:{own}"
 
 
-def _first_has_told(told: Store) -> bool:
+def _heard(rank: int) -> str:
+    return f"heard by process {rank}"
+
+
+def _has_all(told: Store, keys: list[str], patience: timedelta) -> bool:
     try:
-        told.wait([_KEY], _PATIENCE)
+        told.wait(keys, patience)
     except RuntimeError:  # in time it has not, or it is gone with the store
         return False
     return True

@@ -20,6 +20,7 @@ from hypersst.experiments.processes import ALONE, Processes
 from hypersst.experiments.records import Record
 from hypersst.experiments.run import Run
 from hypersst.experiments.settings import OWN_GRAPH, ResolvedSettings, Settings, is_edge_file
+from hypersst.sharding import own
 
 if TYPE_CHECKING:
     from hypersst.experiments.texts.run import TextRun
@@ -184,12 +185,16 @@ def bring_to_end(
 ) -> None:
     """Train until the run is finished, saving every so many seconds; arguments and errors as for `train`.
 
-    Where several ``processes`` train the run, the first one saves, and an interrupt of one stops all.
+    Where several ``processes`` train the run, the first one says when to save and does, and an interrupt of one stops
+    all.
     """
 
     def save() -> None:
-        if checkpoint is not None and processes.first:
-            save_checkpoint(checkpoint, run.state_dict())
+        if checkpoint is None:
+            return
+        state = run.state_dict()  # of all processes, which may have to gather it together
+        if processes.first:
+            save_checkpoint(checkpoint, state)
 
     last = saved = time.perf_counter()
     if run.epoch == 0:
@@ -199,7 +204,8 @@ def bring_to_end(
             try:
                 loss = run.step()
             except NonFiniteError as error:
-                if all(torch.isfinite(p).all() for p in run.parameters()):
+                spoiled = not all(torch.isfinite(own(p)).all() for p in run.parameters())
+                if not processes.any([spoiled], next(iter(run.parameters())).device)[0]:
                     save()  # the bad step was not taken
                 processes.wait()
                 kept = f" The last good state is in {checkpoint}." if checkpoint else ""
@@ -211,11 +217,12 @@ def bring_to_end(
             now = time.perf_counter()
             run.spend(now - last)
             last = now
-            if processes.any(interrupted(), loss.device):
-                save()
-                processes.wait()
-                raise InterruptedRun(run.epoch, checkpoint, run.unit)
-            if now - saved > save_every:
+            late = processes.first and now - saved > save_every
+            stop, due = processes.any([interrupted(), late], loss.device)
+            if stop or due:
                 save()
                 saved = now
+            if stop:
+                processes.wait()
+                raise InterruptedRun(run.epoch, checkpoint, run.unit)
     save()

@@ -25,6 +25,18 @@ from hypersst.experiments.texts.data import TextData
 from hypersst.experiments.texts.model import build_model
 from hypersst.experiments.texts.schedule import factor
 from hypersst.experiments.texts.settings import ResolvedTextSettings
+from hypersst.experiments.whole_state import (
+    any_sharded,
+    clip_gradients,
+    load_optimizer_state,
+    load_state,
+    merged_state,
+    shard,
+    whole_optimizer_state,
+    whole_state,
+)
+from hypersst.models.sequence.layer import TransformerLayer
+from hypersst.sharding import is_sharded
 from hypersst.spectral.draws import named_generator
 
 __all__ = ["TextRun", "average_states", "plain_state"]
@@ -32,6 +44,8 @@ __all__ = ["TextRun", "average_states", "plain_state"]
 
 def plain_state(model: nn.Module) -> dict[str, Tensor]:
     """The state that ``model`` would have with plain weights, on the CPU; ``model`` stays as it is."""
+    if any_sharded(model.parameters()):
+        return merged_state(model)
     plain = copy.deepcopy(model)
     if any(map(parametrize.is_parametrized, plain.modules())):
         hypersst.merge(plain)
@@ -67,7 +81,7 @@ class TextRun:
         processes: Those that train this model together, see `step`.
 
     Raises:
-        ValueError: If model or method refuse the settings.
+        ValueError: If model or method refuse the settings, or a single process is to share out the weights.
     """
 
     unit = "step"
@@ -90,11 +104,17 @@ class TextRun:
         self.recent: list[dict[str, Tensor]] = []
         torch.manual_seed(settings.seed)
         self.model = build_model(settings, data.vocabulary).to(self.device)
-        self.trainer = prepare(self.model, settings)
+        self._sharded = settings.sharding == "fsdp2"
+        if self._sharded and processes.world == 1:
+            raise ValueError("`sharding` must be ddp for a single process, got 'fsdp2': start several by torchrun.")
+        self.trainer = prepare(self.model, settings, self._shard if self._sharded else None)
         groups = self.trainer.optimizer.param_groups
-        self._replica = processes.replicate(self.model)
+        self._replica = self.model if self._sharded else processes.replicate(self.model)
         self._rates = [group["lr"] for group in groups]
         self._trained = [p for group in groups for p in group["params"]]
+
+    def _shard(self, model: nn.Module) -> None:
+        shard(model, [m for m in model.modules() if isinstance(m, TransformerLayer)], self.device)
 
     def _autocast(self) -> torch.autocast:
         enabled = self.settings.precision == "bf16"
@@ -135,8 +155,11 @@ class TextRun:
                 loss = self.loss(part, tokens, self._replica)
                 loss.backward()
             own += loss.detach()
+        if self._sharded:
+            self._average_scalars()
         total = processes.mean(own)
-        norm = nn.utils.clip_grad_norm_(self._trained, settings.grad_clip or math.inf)
+        clip: Callable[..., Tensor] = clip_gradients if self._sharded else nn.utils.clip_grad_norm_
+        norm = clip(self._trained, settings.grad_clip or math.inf)
         if not math.isfinite((total + norm).item()):
             where = self._first_non_finite(own, lambda: self.loss(batch, tokens))
             raise NonFiniteError(f"training became non-finite in step {self.steps + 1}, first in {where}.")
@@ -149,9 +172,18 @@ class TextRun:
 
     def _reduced(self, reduced: bool) -> contextlib.AbstractContextManager[None]:
         """Whether the gradients of a pass are averaged over the processes, or added to those of the next one."""
-        if reduced or not isinstance(self._replica, nn.parallel.DistributedDataParallel):
-            return contextlib.nullcontext()
-        return self._replica.no_sync()
+        if isinstance(self._replica, nn.parallel.DistributedDataParallel) and not reduced:
+            return self._replica.no_sync()
+        if self._sharded:
+            self._replica.set_requires_gradient_sync(reduced)  # type: ignore[operator]
+        return contextlib.nullcontext()
+
+    def _average_scalars(self) -> None:
+        """Average the gradients of parameters that are in every process."""
+        grads = [p.grad for p in self._trained if p.grad is not None and not is_sharded(p)]
+        if grads:
+            means = self.processes.mean(torch.stack(grads))
+            torch._foreach_copy_(grads, list(means.unbind()))
 
     def _first_non_finite(self, own: Tensor, loss: Callable[[], Tensor]) -> str:
         """Where a value is not finite in the first process whose own loss is not."""
@@ -168,14 +200,22 @@ class TextRun:
             model: What to evaluate; the model in training if left out.
             part: What to evaluate on; the validation part if left out.
         """
+        sharded = self._sharded and model is None
         model = self.model if model is None else model
         model.eval()
         processes = self.processes
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
-        for batch in (self.data.validation if part is None else part)[processes.rank :: processes.world]:
+        batches = self.data.validation if part is None else part
+        own = batches[processes.rank :: processes.world]
+        # A pass of sharded weights needs all processes: those that have no batch left repeat the last one.
+        passes = -(-len(batches) // processes.world) if sharded else len(own)
+        for i in range(passes):
+            batch = own[i] if i < len(own) else batches[-1]
             with self._autocast():
-                sums[0] += negative_log_likelihood(model, batch.to(self.device))
-            sums[1] += batch.count()
+                loss = negative_log_likelihood(model, batch.to(self.device))
+            if i < len(own):
+                sums[0] += loss
+                sums[1] += batch.count()
         total, tokens = processes.sum(sums).tolist()
         return math.exp(min(total / tokens, 700.0))
 
@@ -225,7 +265,7 @@ class TextRun:
         self.seconds += seconds
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the rest of the run depends on."""
+        """Everything that the rest of the run depends on; of sharded weights for all processes to ask together."""
         clock = self.trainer.clock
         return {
             "settings": self.settings.to_dict(),
@@ -235,8 +275,8 @@ class TextRun:
             "best": (self.best_step, self.best_perplexity),
             "best_state": self.best_state,
             "recent": self.recent,
-            "model": self.model.state_dict(),
-            "optimizer": self.trainer.optimizer.state_dict(),
+            "model": whole_state(self.model),
+            "optimizer": whole_optimizer_state(self.trainer.optimizer),
             "clock": clock.state_dict() if clock else None,
             "batches": self.data.train.state_dict(),
             "rng": torch.get_rng_state(),
@@ -255,8 +295,8 @@ class TextRun:
         self.steps, self.seconds = state["steps"], state["seconds"]
         self.best_step, self.best_perplexity = state["best"]
         self.best_state, self.recent = state["best_state"], state["recent"]
-        self.model.load_state_dict(state["model"])
-        self.trainer.optimizer.load_state_dict(state["optimizer"])
+        load_state(self.model, state["model"])
+        load_optimizer_state(self.trainer.optimizer, state["optimizer"])
         if self.trainer.clock:
             self.trainer.clock.load_state_dict(state["clock"])
         self.data.train.load_state_dict(state["batches"])

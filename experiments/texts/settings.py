@@ -14,7 +14,7 @@ from hypersst.experiments.methods import METHODS
 from hypersst.experiments.texts.recipes import text_recipe
 from hypersst.experiments.texts.schedule import SCHEDULES
 
-__all__ = ["LANGUAGE_MODELS", "PRECISIONS", "TRANSLATORS", "ResolvedTextSettings", "TextSettings"]
+__all__ = ["LANGUAGE_MODELS", "PRECISIONS", "SHARDINGS", "TRANSLATORS", "ResolvedTextSettings", "TextSettings"]
 
 TRANSLATORS = ("transformer", "lorentz-transformer")
 """Models of one text given another."""
@@ -24,6 +24,11 @@ LANGUAGE_MODELS = ("llama", "opt", "lorentz-llama")
 
 PRECISIONS = ("float32", "bf16")
 """Of matrix products: bf16 is torch's autocast, with parameters, optimizer and geometry in float32."""
+
+SHARDINGS = ("ddp", "fsdp2")
+"""What several processes hold: replicas, or shards."""
+
+_SHARDED_METHODS = ("full", "sst", "lora")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +84,8 @@ class TextSettings:
         execution: sst: auto, composed or factored.
         recompute: sst: compose weights again in the backward pass instead of keeping them; not for Lorentz layers.
         storage: sst: type of the vectors that are not active: float32, bfloat16 or int8.
+        sharding: What several processes hold: all weights each (ddp), or a share each (fsdp2; with methods full, sst
+            and lora). The result is the same but for rounding.
     """
 
     dataset: tyro.conf.Positional[str] = "multi30k"
@@ -127,6 +134,7 @@ class TextSettings:
     execution: str = "auto"
     recompute: bool = False
     storage: str = "float32"
+    sharding: str = "ddp"
 
     def resolve(self) -> ResolvedTextSettings:
         """Check the names and fill every ``None`` from the recipe.
@@ -148,9 +156,14 @@ class TextSettings:
             recipe["vector_lr"] *= self.lr / recipe["lr"]
         missing = {f.name: recipe[f.name] for f in dataclasses.fields(self) if getattr(self, f.name) is None}
         full = ResolvedTextSettings(**{**dataclasses.asdict(self), **missing})
-        for name, names in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
+        for name, names in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("sharding", SHARDINGS)):
             if getattr(full, name) not in names:
                 raise unknown(name, getattr(full, name), names)
+        if full.sharding == "fsdp2" and full.method not in _SHARDED_METHODS:
+            raise ValueError(
+                f"`sharding` must be ddp with `method` {full.method}, which rewrites matrices as a whole, got 'fsdp2': "
+                f"that is for {', '.join(_SHARDED_METHODS)}."
+            )
         lowest: dict[str, float] = dict.fromkeys(
             ("dim", "heads", "layers", "feedforward", "steps", "tokens", "accumulate", "length", "eval_every"), 1
         )
@@ -180,6 +193,8 @@ class TextSettings:
         settings = dataclasses.asdict(self)
         if self.betas is not None:
             settings["betas"] = list(self.betas)
+        if self.sharding == "ddp":
+            del settings["sharding"]  # as of a single process, and of records made before there was a choice
         return settings
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,6 +28,17 @@ class ManifoldModule(nn.Module):
         >>> head.prototypes.manifold is head.manifold
         True
     """
+
+    @property
+    def parameter_manifolds(self) -> Mapping[str, geoopt.Manifold]:
+        """Where the module's own points lie, by name; also where a wrapper has taken the class from a parameter."""
+        return self.__dict__.get("_parameter_manifolds", {})
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        """Add a parameter, as `torch.nn.Module.register_parameter` does, and note its manifold."""
+        super().register_parameter(name, param)
+        if isinstance(param, geoopt.ManifoldParameter):
+            self._parameter_manifolds = {**self.parameter_manifolds, name: param.manifold}
 
     @contextmanager
     def _manifolds_kept(self) -> Iterator[None]:

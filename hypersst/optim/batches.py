@@ -5,7 +5,8 @@
 The state of N points of one shape is one tensor of shape ``(N, *)``; ``optimizer.state[p]`` holds views of its rows. So
 a step needs no gathering of state, whoever clears or reads the state of one parameter in place sees what the step sees,
 and a checkpoint looks as if every parameter had tensors of its own. That an entry was *replaced*, as by a loaded
-checkpoint, is found out by identity at the next step, which then copies the new values into rows again.
+checkpoint, is found out by identity at the next step, which then copies the new values into rows again. Of sharded
+parameters all this concerns what is in this process, and the entries are sharded tensors around the views.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from hypersst.optim.point_manifold import KNOWN
+from hypersst.sharding import is_sharded, own, own_part, sharded_like
 
 __all__ = ["Batch", "PlainBatch", "PointBatch"]
 
@@ -40,6 +42,9 @@ class Batch:
 
     def __init__(self, params: list[Tensor], states: list[State], counted: bool, capturable: bool) -> None:
         self.params = params
+        #: What of the parameters is in this process.
+        self.parts = [own(p) for p in params]
+        self._sharded = any(map(is_sharded, params))
         self.states = states
         self.fresh = [not any(isinstance(entry, Tensor) for entry in state.values()) for state in states]
         self.counts: Tensor | None = None
@@ -56,12 +61,16 @@ class Batch:
 
     def _hold(self, name: str, tensors: list[Tensor]) -> None:
         """Make tensors entries of the optimizer's state."""
+        if self._sharded and name != "step":
+            tensors = [sharded_like(tensor, p) for tensor, p in zip(tensors, self.params, strict=True)]
         self._held[name] = tensors
         for state, tensor in zip(self.states, tensors, strict=True):
             state[name] = tensor
 
     def intact(self, state: dict[Tensor, State]) -> bool:
         """Whether ``optimizer.state`` still holds the tensors of this batch, see Note [state in one tensor]."""
+        if self._sharded and not all(map(is_, map(own, self.params), self.parts)):
+            return False
         try:
             return all(map(is_, map(state.get, self.params), self.states)) and all(
                 all(map(is_, map(itemgetter(name), self.states), tensors)) for name, tensors in self._held.items()
@@ -70,11 +79,13 @@ class Batch:
             return False
 
     def gradients(self) -> tuple[list[int] | None, list[Tensor]]:
-        """Gradients, and the numbers of the parameters that have one; None for all."""
+        """Gradients of the parts, and the numbers of the parameters that have one; None for all."""
         index, grads = None, [parameter.grad for parameter in self.params]
         if any(map(is_, grads, repeat(None))):
             index = [i for i, grad in enumerate(grads) if grad is not None]
             grads = [grads[i] for i in index]
+        if self._sharded:
+            grads = [own(grad) for grad in grads]  # type: ignore[arg-type]
         if any(map(attrgetter("is_sparse"), grads)):
             raise RuntimeError(
                 "Gradients must be dense, got a sparse one: use `geoopt.optim.SparseRiemannianAdam` for that parameter."
@@ -108,14 +119,14 @@ class PlainBatch(Batch):
         super().__init__(params, states, counted, capturable)
         self.moments: dict[str, list[Tensor]] = {name: [] for name in names}
         for name in names:
-            for parameter, state in zip(params, states, strict=True):
-                tensor = state.get(name)
-                if not isinstance(tensor, Tensor):
-                    tensor = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-                elif tensor.shape != parameter.shape:
-                    raise ValueError(_misfit(name, tensor, parameter.shape))
-                elif tensor.stride() != parameter.stride() or tensor.dtype != parameter.dtype:
-                    tensor = torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(tensor)
+            for parameter, part, state in zip(params, self.parts, states, strict=True):
+                tensor = _part_of(state.get(name), parameter)
+                if tensor is None:
+                    tensor = torch.zeros_like(part, memory_format=torch.preserve_format)
+                elif tensor.shape != part.shape:
+                    raise ValueError(_misfit(name, tensor, part.shape))
+                elif tensor.stride() != part.stride() or tensor.dtype != part.dtype:
+                    tensor = torch.empty_like(part, memory_format=torch.preserve_format).copy_(tensor)
                 self.moments[name].append(tensor)
             self._hold(name, self.moments[name])
 
@@ -149,27 +160,26 @@ class PointBatch(Batch):
         self._places: Tensor | None = None
         x = self.points(None)
         for name, per_point in moments.items():
-            # A second moment has the shape of the metric: (…, 1) for one number per row.
-            shape = manifold.component_inner(x[:1], torch.zeros_like(x[:1])).shape[1:] if per_point else x.shape[1:]
+            shape = _metric_shape(manifold, x) if per_point else x.shape[1:]
             moment = self.moments[name] = torch.zeros(len(params), *shape, dtype=x.dtype, device=x.device)
             rows = [moment[i] for i in range(len(params))]
-            for parameter, state, row in zip(params, states, rows, strict=True):
-                old = state.get(name)
-                if isinstance(old, Tensor):
-                    row.copy_(_per_point(name, old, row, parameter))
+            for parameter, part, state, row in zip(params, self.parts, states, rows, strict=True):
+                old = _part_of(state.get(name), parameter)
+                if old is not None:
+                    row.copy_(_per_point(name, old, row, part))
             self._hold(name, rows)
-        if len(params) > 1 and params[0].numel() <= _SMALL:
+        if len(params) > 1 and self.parts[0].numel() <= _SMALL:
             self._places = x
             self._rows_of_places = [x[i] for i in range(len(params))]
 
     def points(self, index: list[int] | None) -> Tensor:
         """The points as one tensor."""
         if index is None and self._places is not None:
-            return torch.stack(self.params, out=self._places)
-        params = self.params if index is None else [self.params[i] for i in index]
-        if len(params) == 1:
-            return params[0].detach().as_subclass(Tensor).unsqueeze(0)
-        return torch.stack(params)
+            return torch.stack(self.parts, out=self._places)
+        parts = self.parts if index is None else [self.parts[i] for i in index]
+        if len(parts) == 1:
+            return parts[0].detach().as_subclass(Tensor).unsqueeze(0)
+        return torch.stack(parts)
 
     def take(self, index: list[int] | None) -> dict[str, Tensor]:
         """State of the numbered points: the rows themselves for all, else a copy to be `put` back."""
@@ -189,10 +199,27 @@ class PointBatch(Batch):
         """Move the parameters to new points."""
         if index is None and self._places is not None:
             self._places.copy_(points)
-            torch._foreach_copy_(self.params, self._rows_of_places)
+            torch._foreach_copy_(self.parts, self._rows_of_places)
             return
-        params = self.params if index is None else [self.params[i] for i in index]
-        torch._foreach_copy_(params, points.unbind(0))
+        parts = self.parts if index is None else [self.parts[i] for i in index]
+        torch._foreach_copy_(parts, points.unbind(0))
+
+
+def _metric_shape(manifold: Any, x: Tensor) -> torch.Size:
+    """Shape of a second moment of one of the parameters ``(N, *)``: that of the metric, ``(…, 1)`` for rows."""
+    one = x[:1]
+    if x.numel():
+        return torch.Size(manifold.component_inner(one, torch.zeros_like(one)).shape[1:])
+    # Of a parameter of fewer rows than processes nothing may be here, which geoopt does not broadcast.
+    one = x.new_zeros(1, 1, *x.shape[2:])
+    return torch.Size((x.shape[1], *manifold.component_inner(one, one).shape[2:]))
+
+
+def _part_of(entry: Any, parameter: Tensor) -> Tensor | None:
+    """What of an entry of the state is this process's; it may be of a checkpoint that is whole."""
+    if not isinstance(entry, Tensor):
+        return None
+    return own(entry) if is_sharded(entry) else own_part(entry, parameter)
 
 
 def _misfit(name: str, tensor: Tensor, shape: torch.Size) -> str:

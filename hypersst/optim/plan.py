@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hypersst.optim.batches import Batch, PlainBatch, PointBatch
 from hypersst.optim.point_manifold import Watched, likeness, manifold_of, numbers_of
+from hypersst.sharding import own
 
 __all__ = ["Plan"]
 
@@ -49,7 +50,7 @@ class Plan:
             if manifold is None:
                 plain.setdefault(kind, []).append(parameter)
             else:
-                key = (kind, parameter.shape, likeness(manifold))
+                key = (kind, own(parameter).shape, likeness(manifold))
                 points.setdefault(key, []).append((parameter, manifold))
         capturable = group["capturable"]
         # Curvatures are plain parameters: they move first, and points then land on the manifold as it has become.
@@ -58,7 +59,7 @@ class Plan:
             states = [state[p] for p in params]
             self.batches.append(PlainBatch(params, states, list(moments), counted, capturable))
         for members in points.values():
-            size = max(1, _LARGEST // max(1, members[0][0].numel()))
+            size = max(1, _LARGEST // max(1, own(members[0][0]).numel()))
             for start in range(0, len(members), size):
                 part = members[start : start + size]
                 params, states = [p for p, _ in part], [state[p] for p, _ in part]

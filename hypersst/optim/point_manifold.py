@@ -10,6 +10,7 @@ from geoopt.manifolds import CanonicalStiefel, EuclideanStiefel, EuclideanStiefe
 from torch import Tensor
 
 from hypersst.manifolds import Lorentz, PoincareBall
+from hypersst.sharding import is_sharded
 
 __all__ = ["KNOWN", "Watched", "likeness", "manifold_of", "numbers_of"]
 
@@ -31,21 +32,27 @@ KNOWN = (
 )
 
 
+_SPHERE = geoopt.Sphere()
+
+
 def manifold_of(parameter: Tensor, group: Mapping[str, Any]) -> Any | None:
     """Manifold of a parameter, or of its group where a wrapper replaced the parameter's class; None for flat space.
 
     Args:
         parameter: A parameter of the group.
-        group: A parameter group, which may name a ``manifold``.
+        group: A parameter group, which may name a ``manifold``; ``"sphere"`` stands for that of rows of unit length.
 
     Raises:
         TypeError: If ``group["manifold"]`` is no manifold.
-        ValueError: If parameter and group name two manifolds, or the parameter's shape is not one of its points'.
+        ValueError: If parameter and group name two manifolds, the parameter's shape is not one of its points', or it is
+            sharded and its points are not whole in each process.
     """
     named = group.get("manifold")
+    if named == "sphere":
+        named = _SPHERE
     own = parameter.manifold if isinstance(parameter, geoopt.ManifoldTensor) else None
     if named is not None and not isinstance(named, Manifold):
-        raise TypeError(f"`manifold` of a group must be a geoopt manifold, got {type(named).__name__}.")
+        raise TypeError(f"`manifold` of a group must be a geoopt manifold or 'sphere', got {type(named).__name__}.")
     if own is not None and named is not None and likeness(own) != likeness(named):
         raise ValueError(
             f"`manifold` of a group must be that of its parameters, got {named!r} for a parameter on {own!r}: give the "
@@ -57,6 +64,11 @@ def manifold_of(parameter: Tensor, group: Mapping[str, Any]) -> Any | None:
     fits, reason = manifold.check_point(parameter, explain=True)
     if not fits:
         raise ValueError(f"`params` on {manifold.name} must have the shape of its points, but {reason}")
+    if is_sharded(parameter) and parameter.dim() <= manifold.ndim:
+        raise ValueError(
+            f"`params` on {manifold.name} must not be sharded in a point, which has {manifold.ndim} axes, got shape "
+            f"{tuple(parameter.shape)}: leave it out of `fully_shard`."
+        )
     return manifold
 
 

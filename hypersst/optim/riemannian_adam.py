@@ -162,12 +162,12 @@ class RiemannianAdam(RiemannianOptimizer):
         self, group: dict[str, Any], batch: PlainBatch, index: list[int] | None, grads: list[Tensor]
     ) -> None:
         batch.advance(index)
-        device, dtype = batch.params[0].device, batch.params[0].dtype
+        device, dtype = batch.parts[0].device, batch.parts[0].dtype
         fuse = device.type in _FUSED_DEVICES and dtype.is_floating_point and group["foreach"] is not False
         fused: dict[int | None, list[tuple[int, Tensor]]] = {}  # by count; None if counts are on the device
         for i, grad in zip(range(len(grads)) if index is None else index, grads, strict=True):
             count = batch.states[i]["step"]
-            if fuse and grad.dtype == dtype and grad.is_contiguous() and batch.params[i].is_contiguous():
+            if fuse and grad.dtype == dtype and grad.is_contiguous() and batch.parts[i].is_contiguous():
                 fused.setdefault(None if isinstance(count, Tensor) else count, []).append((i, grad))
             else:
                 self._step_one(group, batch, i, grad, count)
@@ -180,7 +180,7 @@ class RiemannianAdam(RiemannianOptimizer):
             moments = {name: [tensors[i] for i in numbers] for name, tensors in batch.moments.items()}
             kernel = torch._fused_adamw_ if self._decoupled else torch._fused_adam_
             kernel(
-                [batch.params[i] for i in numbers],
+                [batch.parts[i] for i in numbers],
                 [grad for _, grad in members],
                 moments["exp_avg"],
                 moments["exp_avg_sq"],
@@ -196,11 +196,11 @@ class RiemannianAdam(RiemannianOptimizer):
             )
             # The kernel does not, and caches of whoever reads the parameters ask.
             for i in numbers:
-                torch.autograd.graph.increment_version(batch.params[i])
+                torch.autograd.graph.increment_version(batch.parts[i])
 
     def _step_one(self, group: dict[str, Any], batch: PlainBatch, i: int, grad: Tensor, count: int | Tensor) -> None:
         """Step a plain parameter that torch's kernel does not take."""
-        parameter, decay = batch.params[i], group["weight_decay"]
+        parameter, decay = batch.parts[i], group["weight_decay"]
         moments = {name: tensors[i] for name, tensors in batch.moments.items()}
         if group["maximize"]:
             grad = -grad

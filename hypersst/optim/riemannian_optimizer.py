@@ -14,6 +14,7 @@ from hypersst.optim.batches import PlainBatch, PointBatch
 from hypersst.optim.plan import Plan
 from hypersst.optim.point_manifold import manifold_of
 from hypersst.optim.units import UNITS
+from hypersst.sharding import own
 
 __all__ = ["RiemannianOptimizer"]
 
@@ -27,6 +28,9 @@ class RiemannianOptimizer(OptimMixin, torch.optim.Optimizer):
         params: Parameters, or groups of them.
         defaults: Options of groups that do not say otherwise.
     """
+
+    #: A group may name the ``manifold`` of its parameters.
+    reads_manifold = True
 
     _counted = False  # whether the state of a parameter counts its steps
     _stabilize: int | None = None  # what geoopt's mixin reads, also in copies, which its constructor never saw
@@ -149,6 +153,10 @@ class RiemannianOptimizer(OptimMixin, torch.optim.Optimizer):
                     self._step_plain(group, batch, index, grads)
                     continue
                 assert isinstance(batch, PointBatch)
+                if not batch.parts[0].numel():  # all rows are in other processes
+                    if self._counted:
+                        batch.advance(index)
+                    continue
                 # A copy in any case: nobody's gradient is changed.
                 grad = torch.stack(grads)
                 if group["maximize"]:
@@ -184,5 +192,7 @@ class RiemannianOptimizer(OptimMixin, torch.optim.Optimizer):
         for parameter in group["params"]:
             manifold = manifold_of(parameter, group)
             if manifold is not None:
-                parameter.copy_(manifold.projx(parameter))
-                self._project(manifold, parameter, self.state.get(parameter, {}))
+                part = own(parameter)
+                part.copy_(manifold.projx(part))
+                moments = self.state.get(parameter, {})
+                self._project(manifold, part, {n: own(m) for n, m in moments.items() if isinstance(m, Tensor)})

@@ -123,7 +123,7 @@ class RiemannianSGD(RiemannianOptimizer):
         self, group: dict[str, Any], batch: PlainBatch, index: list[int] | None, grads: list[Tensor]
     ) -> None:
         numbers = range(len(batch.params)) if index is None else index
-        params = [batch.params[i] for i in numbers]
+        params = [batch.parts[i] for i in numbers]
         buffers = batch.moments.get("momentum_buffer")
         if buffers is not None:
             buffers = [buffers[i] for i in numbers]

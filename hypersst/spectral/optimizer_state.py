@@ -7,6 +7,8 @@ from geoopt.optim.mixin import OptimMixin
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from hypersst.sharding import own
+
 __all__ = ["clear_state", "keep_counts_exact"]
 
 # State that starts at zero in torch's and geoopt's optimizers, and the one entry that starts elsewhere.
@@ -43,8 +45,9 @@ def clear_state(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> No
         if key == "sum":  # Adagrad's alone
             start = optimizer.defaults["initial_accumulator_value"]
         if isinstance(value, Tensor):
+            here = own(value)
             # Quantised moments, as torchao's, are subclasses that can be copied into, but not filled.
-            value.copy_(torch.full(value.shape, start, dtype=value.dtype, device=value.device))
+            here.copy_(torch.full(here.shape, start, dtype=here.dtype, device=here.device))
         elif value is not None:
             state[key] = type(value)(start)
 

@@ -19,6 +19,7 @@ import torch
 from geoopt.optim.mixin import OptimMixin
 from torch import nn
 
+from hypersst.sharding import is_sharded
 from hypersst.spectral.surgery import spectral_weights
 
 __all__ = ["param_groups", "steps_by_row"]
@@ -26,23 +27,33 @@ __all__ = ["param_groups", "steps_by_row"]
 _UNITS = ("optimizer", "radians", "elements")
 
 
-def steps_by_row(optimizer: type | torch.optim.Optimizer, vectors: nn.Parameter) -> bool:
-    """Whether ``optimizer`` steps ``vectors`` along the sphere, row by row, and keeps them at unit length itself."""
+def steps_by_row(
+    optimizer: type | torch.optim.Optimizer, vectors: nn.Parameter, manifold: object | None = None
+) -> bool:
+    """Whether ``optimizer`` steps ``vectors`` along the sphere, row by row, and keeps them at unit length itself.
+
+    Args:
+        optimizer: An optimizer or its class.
+        vectors: Active vectors.
+        manifold: What their parameter group says of it, which `hypersst.optim` reads and geoopt's optimizers do not.
+    """
     kind = optimizer if isinstance(optimizer, type) else type(optimizer)
-    return issubclass(kind, OptimMixin) and isinstance(vectors, geoopt.ManifoldParameter)
+    known = isinstance(vectors, geoopt.ManifoldParameter)
+    told = manifold is not None and getattr(kind, "reads_manifold", False)
+    return issubclass(kind, OptimMixin) and (known or told)
 
 
-def _reading(optimizer: type | None, vectors: nn.Parameter) -> str:
+def _reading(optimizer: type | None, vectors: nn.Parameter, manifold: str | None) -> str:
     if optimizer is None:
         return "radians per step with geoopt's Adam, per element with element-wise optimizers"
-    return "radians per step" if steps_by_row(optimizer, vectors) else "per element"
+    return "radians per step" if steps_by_row(optimizer, vectors, manifold) else "per element"
 
 
-def _vector_lr(lr: float, unit: str, optimizer: type | None, vectors: nn.Parameter) -> float:
+def _vector_lr(lr: float, unit: str, optimizer: type | None, vectors: nn.Parameter, manifold: str | None) -> float:
     if unit == "optimizer":
         return lr
     assert optimizer is not None
-    by_row = steps_by_row(optimizer, vectors)
+    by_row = steps_by_row(optimizer, vectors, manifold)
     root = math.sqrt(vectors.shape[1])
     if unit == "radians":
         return lr if by_row else lr / root
@@ -85,6 +96,9 @@ def param_groups(
 
     Returns:
         Groups with ``params``, ``lr``, ``weight_decay``, ``role``, and for vectors ``reading``: how their rate is read.
+        Sharding takes from parameters the class that says where they lie, so groups of sharded points name their
+        ``manifold`` (where a module of `hypersst.nn` owns them), and those of sharded vectors ``"sphere"``, for the
+        optimizers of `hypersst.optim`.
 
     Raises:
         ValueError: If ``unit`` is unknown or lacks its ``optimizer``, or a rate or decay is negative.
@@ -107,22 +121,45 @@ def param_groups(
 
     held = spectral_weights(model)
     sigmas = [w.sigma for w in held if w.sigma.requires_grad]
-    vectors = [p for w in held for p in (w.spectral.u_active, w.spectral.v_active) if p.requires_grad]
+    places = {p: w.spectral for w in held for p in (w.spectral.u_active, w.spectral.v_active) if p.requires_grad}
+    vectors = list(places)
     own = {id(p) for p in (*sigmas, *vectors)}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
+    homes = _homes(model)
     points = [p for p in rest if isinstance(p, geoopt.ManifoldParameter)]
-    plain = [p for p in rest if not isinstance(p, geoopt.ManifoldParameter)]
+    plain = [p for p in rest if not isinstance(p, geoopt.ManifoldParameter) and p not in homes]
+    by_home: dict[int, list[nn.Parameter]] = {}
+    for parameter in rest:
+        if parameter in homes:
+            by_home.setdefault(id(homes[parameter]), []).append(parameter)
 
     groups: list[dict[str, Any]] = [
         {"role": "weights", "params": [p for p in plain if p.dim() >= 2], "lr": lr, "weight_decay": weight_decay},
         {"role": "scalars", "params": [p for p in plain if p.dim() < 2], "lr": lr, "weight_decay": 0.0},
         {"role": "points", "params": points, "lr": lr, "weight_decay": 0.0},
+        *(
+            {"role": "points", "params": params, "lr": lr, "weight_decay": 0.0, "manifold": homes[params[0]]}
+            for params in by_home.values()
+        ),
         {"role": "sigma", "params": sigmas, "lr": lr if sigma_lr is None else sigma_lr, "weight_decay": weight_decay},
     ]
-    by_rate: dict[tuple[float, str], list[nn.Parameter]] = {}
-    for parameter in vectors:
-        rate = _vector_lr(lr if vector_lr is None else vector_lr, unit, optimizer, parameter)
-        by_rate.setdefault((rate, _reading(optimizer, parameter)), []).append(parameter)
-    for (rate, reading), params in by_rate.items():
-        groups.append({"role": "vectors", "params": params, "lr": rate, "weight_decay": 0.0, "reading": reading})
+    by_rate: dict[tuple[float, str, str | None], list[nn.Parameter]] = {}
+    for parameter, spectral in places.items():
+        manifold = "sphere" if is_sharded(parameter) and spectral.on_sphere(parameter) else None
+        rate = _vector_lr(lr if vector_lr is None else vector_lr, unit, optimizer, parameter, manifold)
+        by_rate.setdefault((rate, _reading(optimizer, parameter, manifold), manifold), []).append(parameter)
+    for (rate, reading, manifold), params in by_rate.items():
+        group = {"role": "vectors", "params": params, "lr": rate, "weight_decay": 0.0, "reading": reading}
+        groups.append(group | ({"manifold": manifold} if manifold else {}))
     return [group for group in groups if group["params"]]
+
+
+def _homes(model: nn.Module) -> dict[nn.Parameter, object]:
+    """Manifolds of sharded points, which have lost the class that says so, as the modules that own them remember."""
+    homes = {}
+    for module in model.modules():
+        for name, manifold in getattr(module, "parameter_manifolds", {}).items():
+            parameter = module._parameters.get(name)
+            if parameter is not None and is_sharded(parameter):
+                homes[parameter] = manifold
+    return homes

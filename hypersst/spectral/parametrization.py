@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hypersst.sharding import is_sharded, numbered_here, own, put, whole
 from hypersst.spectral.decomposition import orthogonality_defect
 from hypersst.spectral.execution import EXECUTIONS, factors_win
 from hypersst.spectral.factors import FACTORS
@@ -24,6 +25,11 @@ __all__ = [
     "Spectral",
     "WeightParametrization",
 ]
+
+# Note [sharded factors]: within a pass `fully_shard` puts whole parameters in the places of the shards, and memory that
+# it frees afterwards. What is written then is lost, and neither versions nor addresses say anything of the values. So
+# a pass writes nothing back and remembers nothing; the sampler writes back after each step, when the shards are in
+# place. There every process has to call alike, since rows are gathered from all.
 
 GRADIENTS = ("enhanced", "plain")
 VECTORS = ("sphere", "ambient", "stiefel", "polar")
@@ -56,6 +62,9 @@ class Spectral(WeightParametrization):
     Parameter objects never change identity: draws and decompositions swap values in place, so optimizers, compiled
     graphs and wrappers keep working. `u` and `v` hold the active rows' values too, so composing copies nothing; but not
     if they are stored in another type than the active rows, which then replace theirs when they are read.
+
+    `torch.distributed.fsdp.fully_shard` may shard all of these over axis 0, which keeps vectors whole: see
+    Note [sharded factors].
 
     Register it with `spectral`, as `torch.nn.utils.parametrizations.orthogonal` is registered, and draw and
     decompose with `hypersst.SSTSampler`.
@@ -135,26 +144,35 @@ class Spectral(WeightParametrization):
         #: Number of singular values held.
         self.k = 0
         self._synced: tuple[int, int] | None = None
+        self._sampled = False  # whether a sampler has written shards back
+        self._here: tuple[tuple[int, int], tuple[Tensor, Tensor]] | None = None
         self._merged: tuple[object, Tensor] | None = None
 
     @property
     def rows(self) -> tuple[Tensor, Tensor]:
-        """All vectors as rows, shapes ``(k, m)`` and ``(k, n)``: the parameters, or copies of compact ones."""
-        u, v, u_active, v_active = self.u, self.v, self.u_active, self.v_active
-        if u is None or v is None:
-            return u_active, v_active
+        """All vectors as rows, shapes ``(k, m)`` and ``(k, n)``: the parameters, or copies if compact or sharded."""
+        return self._rows("u"), self._rows("v")
+
+    def _rows(self, name: str) -> Tensor:
+        held, scale, active = (self._parameters[place] for place in (name, f"{name}_scale", f"{name}_active"))
+        assert active is not None
+        if held is None:
+            return whole(active)
         if self._holds_active:
-            return u, v
+            return whole(held)
         with torch.no_grad():
-            return (
-                whole_rows(u, self.u_scale, u_active, self.index, u_active.dtype),
-                whole_rows(v, self.v_scale, v_active, self.index, v_active.dtype),
-            )
+            scales = None if scale is None else whole(scale)
+            return whole_rows(whole(held), scales, whole(active), self.index, active.dtype)
 
     @property
     def _holds_active(self) -> bool:
         """Whether ``u`` and ``v`` are the place of the active rows too, once these are written back."""
         return self.u is not None and self.u.dtype == self.u_active.dtype
+
+    @property
+    def _in_shards(self) -> bool:
+        """Whether `fully_shard` swaps the parameters for whole ones in a pass, see Note [sharded factors]."""
+        return "_is_fsdp_managed_module" in self.__dict__ or self._sampled
 
     # -- what parametrize calls ------------------------------------------------------------------------------
 
@@ -195,16 +213,19 @@ class Spectral(WeightParametrization):
         self.u_active = self._active(u[: self.rank])
         self.v_active = self._active(v[: self.rank])
 
+    def on_sphere(self, rows: Tensor) -> bool:
+        """Whether active rows of shape ``(r, n)`` are to be stepped along the sphere by optimizers that can."""
+        return self.vectors == "sphere" and rows.shape[1] > 1  # in one dimension it is two points
+
     def _active(self, rows: Tensor) -> nn.Parameter:
-        # The sphere in one dimension is two points: nothing to step along.
-        if self.vectors != "sphere" or rows.shape[1] == 1:
+        if not self.on_sphere(rows):
             return nn.Parameter(rows.clone())
         return geoopt.ManifoldParameter(rows.clone(), manifold=geoopt.Sphere())
 
     def forward(self, sigma: Tensor) -> Tensor:
         """Return the weight, of its original shape, for singular values ``sigma`` of shape ``(k,)``."""
         dtype = self._compute_dtype(sigma)
-        if self.training or torch.is_grad_enabled() or is_traced(sigma):
+        if self.training or torch.is_grad_enabled() or is_traced(sigma) or self._in_shards:
             return self._compose(sigma, dtype)
         # Evaluation asks for the same weight again and again.
         self._sync()
@@ -270,8 +291,47 @@ class Spectral(WeightParametrization):
         """Write the active rows back if anybody moved them: a step without a sampler is not lost."""
         if is_traced(self.u_active):
             return  # the sampler writes back after each step
-        if self._synced != (self.u_active._version, self.v_active._version):
+        if self._in_shards:
+            if is_sharded(self.u_active):
+                self.write_back()
+            else:
+                self._check_pass()
+        elif self._synced != (self.u_active._version, self.v_active._version):
             self.write_back()
+
+    def _check_pass(self) -> None:
+        """Refuse what would go wrong in silence in a pass of sharded factors, see Note [sharded factors]."""
+        if self.u is None:
+            return
+        if self.storage != "float32" and self._holds_active:
+            raise RuntimeError(
+                f"`storage` must be float32 where `fully_shard` casts parameters, got {self.storage!r}: use autocast "
+                f"instead of `mp_policy`."
+            )
+        if torch.is_grad_enabled() and self.u_active.requires_grad and not self._sampled:
+            raise RuntimeError(
+                "Sharded singular vectors must be trained with `hypersst.SSTSampler`, which writes them back after "
+                "each step: build it after `fully_shard` and before the first pass."
+            )
+
+    def _check_shards(self) -> None:
+        """Refuse to write where it would be lost, see Note [sharded factors]."""
+        if self._in_shards and not is_sharded(self.u_active):
+            raise RuntimeError(
+                "Sharded singular vectors must be in shards to be written, but a pass has left them whole: call "
+                "`reshard()` of the module that `fully_shard` was called with."
+            )
+
+    def numbered_here(self) -> Tensor:
+        """Numbers that active rows have within this process's part of ``u`` and ``v``, and of the singular values."""
+        return self.index if self.u is None or not is_sharded(self.u) else self._active_here(self.u)[0]
+
+    def _active_here(self, held: Tensor) -> tuple[Tensor, Tensor]:
+        """Which active rows are in this process, see `hypersst.sharding.numbered_here`."""
+        draw = (id(self.index), self.index._version)
+        if self._here is None or self._here[0] != draw:  # asked in every step, and new with each draw
+            self._here = (draw, numbered_here(self.index, held))
+        return self._here[1]
 
     @torch.no_grad()
     def write_back(self, *, normalize: bool = False) -> None:
@@ -280,54 +340,69 @@ class Spectral(WeightParametrization):
         Compact storage gets them when a draw releases them.
         """
         u_active, v_active, index = self.u_active, self.v_active, self.index
+        self._check_shards()
+        sharded = is_sharded(u_active)
         if normalize and self.vectors == "stiefel":
             for active, rows in zip((u_active, v_active), self.rows, strict=True):
-                active.copy_(orthogonalize(active, None if rows is active else rows.index_fill(0, index, 0.0)))
+                fixed = None if self.u is None else rows.index_fill(0, index, 0.0)
+                put(active, orthogonalize(whole(active), fixed))
         elif normalize and self.vectors != "polar":
-            normalize_(u_active)
-            normalize_(v_active)
+            for rows in (u_active, v_active):
+                normalize_(own(rows) if sharded else rows)
         if self.u is not None and self.v is not None and self._holds_active:
-            self.u.index_copy_(0, index, u_active)
-            self.v.index_copy_(0, index, v_active)
+            for held, rows in ((self.u, u_active), (self.v, v_active)):
+                self._put_rows(held, rows) if sharded else held.index_copy_(0, index, rows)
         if normalize and self.vectors == "polar":
             u, v = self.rows
             self._load(polar(u), polar(v))
         self._synced = (u_active._version, v_active._version)
+        if sharded:
+            self._sampled = True
+
+    def _put_rows(self, held: Tensor, rows: Tensor) -> None:
+        """Overwrite the rows of ``held`` that are active."""
+        if not is_sharded(held):
+            held.index_copy_(0, self.index, rows)
+            return
+        here, places = self._active_here(held)
+        own(held).index_copy_(0, here, whole(rows)[places])
 
     @torch.no_grad()
     def activate(self, index: Tensor) -> None:
         """Make the rows ``index``, distinct and of shape ``(r,)``, the active ones; no change where all are."""
         if self.rank == self.k:
             return
+        self._check_shards()
         self._sync()
         rows = self.rows
         if not self._holds_active:
-            self._store("u", self.u_active, self.index)
-            self._store("v", self.v_active, self.index)
+            self._store("u", whole(self.u_active), drawn=True)
+            self._store("v", whole(self.v_active), drawn=True)
         self.index.copy_(index)
         self._read_active(*rows)
 
     @torch.no_grad()
     def _load(self, u: Tensor, v: Tensor) -> None:
         """Take over all vectors and read the active ones from them."""
-        for name, rows, new in zip(("u", "v"), self.rows, (u, v), strict=True):
-            if self.u is not None and not self._holds_active:
+        for name, held, new in (("u", self.u, u), ("v", self.v, v)):
+            if held is not None and not self._holds_active:
                 self._store(name, new)
-            elif new is not rows:
-                rows.copy_(new)
+            elif held is not None:
+                put(held, new)
         self._read_active(u, v)
 
-    def _store(self, name: str, rows: Tensor, index: Tensor | None = None) -> None:
-        """Round rows into the compact storage of all or of those numbered."""
+    def _store(self, name: str, rows: Tensor, *, drawn: bool = False) -> None:
+        """Round rows into the compact storage of all, or of those that are drawn."""
         for place, new in zip((name, f"{name}_scale"), encode(rows, self.storage), strict=True):
             held = self._parameters[place]
             if held is not None and new is not None:
-                held.copy_(new) if index is None else held.index_copy_(0, index, new.to(held.dtype))
+                new = new.to(held.dtype)
+                self._put_rows(held, new) if drawn else put(held, new)
 
     def _read_active(self, u: Tensor, v: Tensor) -> None:
         for active, rows in ((self.u_active, u), (self.v_active, v)):
             if active is not rows:
-                active.copy_(rows[self.index])
+                put(active, rows[self.index])
         self._synced = (self.u_active._version, self.v_active._version)
 
     @torch.no_grad()
@@ -339,13 +414,31 @@ class Spectral(WeightParametrization):
         Raises:
             DecompositionError: If that fails; nothing has changed then.
         """
+        self.take_over(sigma, *self.refactored(*self.gathered(sigma), generator))
+
+    @torch.no_grad()
+    def gathered(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``(u, sigma, v)`` as they are now, all rows of them."""
         self._sync()
+        u, v = self.rows
+        return u, whole(sigma), v
+
+    @torch.no_grad()
+    def refactored(
+        self, u: Tensor, sigma: Tensor, v: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """New factors, float64, of the weight that ``u, sigma, v`` make; as many as there were."""
         # In float64, so that the weight moves by the rounding of its new factors only.
-        u, v = (rows.double() for rows in self.rows)
-        weight = (u * sigma.double()[:, None]).t() @ v
-        u, s, v = FACTORS[self.factors](weight, generator)
-        sigma.copy_(s[: self.k])  # a truncated weight has no more than that
-        self._load(u[: self.k], v[: self.k])
+        weight = (u.double() * sigma.double()[:, None]).t() @ v.double()
+        new_u, new_sigma, new_v = FACTORS[self.factors](weight, generator)
+        return new_u[: self.k], new_sigma[: self.k], new_v[: self.k]  # a truncated weight has no more than that
+
+    @torch.no_grad()
+    def take_over(self, sigma: Tensor, u: Tensor, s: Tensor, v: Tensor) -> None:
+        """Take over factors of the weight, and write their singular values into ``sigma``."""
+        self._check_shards()
+        put(sigma, s)
+        self._load(u, v)
 
     @torch.no_grad()
     def keep(self, count: int, sigma: Tensor) -> None:
@@ -389,7 +482,7 @@ class Spectral(WeightParametrization):
 
     def __getstate__(self) -> dict[str, Any]:
         # The merged weight is made again on demand, and version counters belong to this very tensor.
-        return {**self.__dict__, "_merged": None, "_synced": None}
+        return {**self.__dict__, "_merged": None, "_synced": None, "_here": None}
 
     def extra_repr(self) -> str:
         """Shape, rank and options, for ``print``."""

@@ -35,15 +35,18 @@ class Replicas:
         """Whether item ``position`` is this process's to work on."""
         return position % self.world == self.rank
 
-    def each(self, positions: Sequence[int], answer: Callable[[int], bool], device: torch.device) -> list[bool]:
+    def each(
+        self, positions: Sequence[int], answer: Callable[[int], bool], device: torch.device, *, by_all: bool = False
+    ) -> list[bool]:
         """Ask the owner of each item, and tell all.
 
         Args:
             positions: Items, the same in every process.
             answer: Called for the items that are this process's.
             device: Where this process's tensors are.
+            by_all: Call ``answer`` for all items, as it needs all processes; the owner's counts.
         """
-        found = [self.owns(position) and answer(position) for position in positions]
+        found = [(by_all or self.owns(position)) and answer(position) and self.owns(position) for position in positions]
         if self.world == 1 or not positions:
             return found
         flags = torch.tensor(found, dtype=torch.uint8, device=device)

@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from geoopt.optim.mixin import OptimMixin
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 from torch.utils.hooks import RemovableHandle
 
+from hypersst.sharding import is_sharded, own, whole
 from hypersst.spectral.decomposition import Decomposition, DecompositionError, EachRound, effective_rank
 from hypersst.spectral.draws import named_generator, stable_name
 from hypersst.spectral.optimizer_state import clear_state, keep_counts_exact
@@ -28,6 +30,7 @@ from hypersst.spectral.param_groups import steps_by_row
 from hypersst.spectral.parametrization import Spectral
 from hypersst.spectral.replicas import Replicas
 from hypersst.spectral.selection import Multinomial, Selection
+from hypersst.spectral.shared_decomposition import check_layout, decompose_shared
 from hypersst.spectral.surgery import SpectralWeight, spectral_weights
 from hypersst.spectral.telemetry import LayerTelemetry
 from hypersst.spectral.warmup import RateFactor, linear_warmup
@@ -53,16 +56,12 @@ class _Layer:
     def keep_inactive(self) -> None:
         """Undo what a step did to the inactive singular values: momentum and decay move them without a gradient."""
         assert self.held is not None, "`end_step` comes after `begin_step`"
-        index = self.spectral.index
-        self.sigma.copy_(self.held.index_copy_(0, index, self.sigma[index]))
+        index, sigma = self.spectral.numbered_here(), own(self.sigma)
+        sigma.copy_(self.held.index_copy_(0, index, sigma[index]))
 
     @property
     def parameters(self) -> list[nn.Parameter]:
         return [p for p in (self.sigma, self.spectral.u_active, self.spectral.v_active) if p.requires_grad]
-
-
-def _kept(positions: list[int], flags: list[bool]) -> list[int]:
-    return [position for position, flag in zip(positions, flags, strict=True) if flag]
 
 
 class SSTSampler:
@@ -74,6 +73,10 @@ class SSTSampler:
     Where `torch.distributed` is initialised, its processes are taken to train replicas of this model, as under
     `torch.nn.parallel.DistributedDataParallel`: weight i is decomposed by process i mod world, which sends its factors
     to the others. Nothing else is sent: equal gradients and equal draws keep the replicas equal.
+
+    A model whose parameters `torch.distributed.fsdp.fully_shard` has sharded trains alike; build the optimizer and then
+    the sampler after that. Rows of one layer at a time are gathered: the active ones after each step, all of them at
+    draws and decompositions. Steps, `load_state_dict` and `telemetry` are then calls that all processes make together.
 
     Args:
         model: A model that went through `hypersst.spectralize`; it may be wrapped.
@@ -98,7 +101,9 @@ class SSTSampler:
 
     Raises:
         ValueError: If the model has no spectral weight, a number is out of range, the optimizer lacks a spectral
-            parameter, or a group mixes spectral with other parameters while ``warmup_steps`` is positive.
+            parameter, or a group mixes spectral with other parameters while ``warmup_steps`` is positive; or if
+            parameters are flattened, sharded over another axis than 0, or stepped by an optimizer that takes sharded
+            vectors on the sphere for plain ones.
     """
 
     def __init__(
@@ -147,6 +152,7 @@ class SSTSampler:
                 f"`model` must have spectral weights, but {type(model).__name__} has none: `spectralize` it."
             )
         self._layers = [self._layer(weight, j) for j, weight in enumerate(weights)]
+        self._check_points()
         self._group_layers = self._find_groups()
         self._rates = RateFactor(optimizer)
         for layer in self._layers:
@@ -161,15 +167,42 @@ class SSTSampler:
 
     def _layer(self, weight: SpectralWeight, position: int) -> _Layer:
         p = weight.spectral
+        check_layout(weight.name, weight.sigma, p)
         return _Layer(
             name=stable_name(weight.name),
             sigma=weight.sigma,
             spectral=p,
             phase=position * self.stagger,
             per_round=self.iterations_per_round or math.ceil(p.k / p.rank),
-            normalize=not (steps_by_row(self.optimizer, p.u_active) and steps_by_row(self.optimizer, p.v_active)),
+            normalize=not (self._steps_by_row(weight, p.u_active) and self._steps_by_row(weight, p.v_active)),
             seen=torch.zeros(p.k, dtype=torch.bool),
         )
+
+    def _steps_by_row(self, weight: SpectralWeight, vectors: nn.Parameter) -> bool:
+        """Whether the optimizer keeps ``vectors`` at unit length itself."""
+        groups = (group for group in self.optimizer.param_groups if any(p is vectors for p in group["params"]))
+        by_row = steps_by_row(self.optimizer, vectors, next(groups, {}).get("manifold"))
+        lost = is_sharded(vectors) and weight.spectral.on_sphere(vectors)
+        if lost and not by_row and isinstance(self.optimizer, OptimMixin):
+            kind = type(self.optimizer).__name__
+            raise ValueError(
+                f"`optimizer` must know that the sharded vectors of {weight.name!r} lie on the sphere, but {kind} "
+                f"would step each entry by itself: use one of `hypersst.optim` with groups from "
+                f"`hypersst.param_groups`, or `spectralize` with `vectors='ambient'`."
+            )
+        return by_row
+
+    def _check_points(self) -> None:
+        """Refuse optimizers that would take sharded points for plain parameters."""
+        kind = type(self.optimizer)
+        if not isinstance(self.optimizer, OptimMixin) or getattr(kind, "reads_manifold", False):
+            return
+        for number, group in enumerate(self.optimizer.param_groups):
+            if group.get("manifold") is not None:
+                raise ValueError(
+                    f"`optimizer` must read the manifold that group {number} names for sharded points, which "
+                    f"{kind.__name__} does not: use one of `hypersst.optim`."
+                )
 
     def _find_groups(self) -> dict[int, list[_Layer]]:
         """Number of each group with spectral parameters, and the layers they belong to."""
@@ -192,7 +225,8 @@ class SSTSampler:
             if any(id(p) not in met for p in layer.parameters):
                 raise ValueError(
                     f"`optimizer` must hold the singular values and active vectors of {layer.name!r}: build it after "
-                    f"`spectralize`, from `hypersst.param_groups(model, lr=...)`."
+                    f"`spectralize` (and `fully_shard`), from `hypersst.param_groups(model, lr=...)`. One that holds "
+                    f"flattened copies of them, as DeepSpeed's ZeRO, cannot be used."
                 )
         return groups
 
@@ -225,7 +259,7 @@ class SSTSampler:
         self._rates.apply({n: min(map(self._warmup_factor, layers)) for n, layers in self._group_layers.items()})
         if self.sigma == "active":
             for layer in self._layers:
-                layer.held = layer.sigma.detach().clone()
+                layer.held = own(layer.sigma).detach().clone()
 
     @torch.no_grad()
     def end_step(self) -> None:
@@ -235,7 +269,7 @@ class SSTSampler:
         if self.sigma == "active":
             for layer in self._layers:
                 layer.keep_inactive()
-        torch._foreach_clamp_min_([layer.sigma for layer in self._layers], 0.0)
+        torch._foreach_clamp_min_([own(layer.sigma) for layer in self._layers], 0.0)
         beginning: dict[int, int] = {}
         for position, layer in enumerate(self._layers):
             layer.spectral.write_back(normalize=layer.normalize)
@@ -266,20 +300,19 @@ class SSTSampler:
             layer = self._layers[position]
             return self.decomposition.due(beginning[position], layer.per_round, lambda: max(layer.spectral.defect()))
 
-        def done(position: int) -> bool:
-            layer = self._layers[position]
-            generator = named_generator(self.seed, f"{layer.name}/factors", beginning[position])
-            try:
-                layer.spectral.redecompose(layer.sigma, generator)
-            except DecompositionError as error:
-                warnings.warn(f"{layer.name} keeps its factors: {error}", RuntimeWarning, stacklevel=2)
-                return False
-            return True
+        def generator(position: int) -> torch.Generator:
+            return named_generator(self.seed, f"{self._layers[position].name}/factors", beginning[position])
 
-        wanted = _kept(list(beginning), replicas.each(list(beginning), due, device))
-        for position in _kept(wanted, replicas.each(wanted, done, device)):
+        def failed(position: int, error: DecompositionError) -> None:
+            message = f"{self._layers[position].name} keeps its factors: {error}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+        # All measure a sharded layer, since they have to gather its rows together.
+        flags = replicas.each(list(beginning), due, device, by_all=is_sharded(self._layers[0].sigma))
+        wanted = [position for position, flag in zip(beginning, flags, strict=True) if flag]
+        weights = {position: (self._layers[position].sigma, self._layers[position].spectral) for position in wanted}
+        for position in decompose_shared(weights, replicas, generator, failed):
             layer = self._layers[position]
-            replicas.send(position, (layer.sigma, *layer.spectral.parameters()))
             if self.reset_sigma or self.reset_vectors:
                 clear_state(self.optimizer, layer.sigma)
             layer.seen.zero_()
@@ -287,7 +320,7 @@ class SSTSampler:
     def _draw(self, layer: _Layer, iteration: int) -> None:
         generator = named_generator(self.seed, layer.name, iteration)
         rank = layer.spectral.rank
-        index = self.selection(layer.sigma.detach().cpu(), rank, iteration, generator)
+        index = self.selection(whole(layer.sigma).detach().cpu(), rank, iteration, generator)
         if index.shape != (rank,) or index.unique().numel() != rank:
             raise ValueError(f"`selection` must return {rank} distinct rows, got {index.tolist()}.")
         layer.spectral.activate(index.to(layer.spectral.index.device))
@@ -340,7 +373,7 @@ class SSTSampler:
         result = {}
         for layer in self._layers:
             defect_u, defect_v = layer.spectral.defect()
-            sigma = layer.sigma.detach().cpu().clone()
+            sigma = whole(layer.sigma).detach().cpu().clone()
             result[layer.name] = LayerTelemetry(
                 sigma=sigma,
                 index=layer.spectral.index.cpu().clone(),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from hypersst.sharding import is_sharded
 from hypersst.spectral.config import Rank, SSTConfig, check_rank, resolve_rank
 from hypersst.spectral.decomposition import decompose
 from hypersst.spectral.parametrization import Spectral, WeightParametrization
@@ -98,9 +99,9 @@ def spectralize(
         A printable report: shape, rank, numbers and predicted memory, beside full-rank training, LoRA and GaLore.
 
     Raises:
-        ValueError: If a rank is below 1 or not a fraction in (0, 1], if the selection is empty, tied, lazy or spectral
-            already, a pattern of ``rank_pattern`` matches none of it, a weight has non-finite entries, or ``recompute``
-            is asked of a layer that is no plain linear map. The model is unchanged then.
+        ValueError: If the model is sharded, a rank is below 1 or not a fraction in (0, 1], if the selection is empty,
+            tied, lazy or spectral already, a pattern of ``rank_pattern`` matches none of it, a weight has non-finite
+            entries, or ``recompute`` is asked of a layer that is no plain linear map. The model is unchanged then.
         TypeError: If both ``config`` and keywords are given, neither is, or a keyword is unknown.
 
     Example:
@@ -148,6 +149,13 @@ def spectralize(
     return result
 
 
+def _refuse_sharded(verb: str, model: nn.Module) -> None:
+    if any(map(is_sharded, model.parameters())):
+        raise ValueError(
+            f"`model` must not be sharded: `{verb}` before `fully_shard`, or a model that has loaded the whole state."
+        )
+
+
 def _is_plain(target: Target) -> bool:
     return target.tensor == "weight" and is_plain_linear(target.module)
 
@@ -189,8 +197,9 @@ def merge(model: nn.Module) -> nn.Module:
         ``model`` itself.
 
     Raises:
-        ValueError: If the model has no such weight.
+        ValueError: If the model has no such weight, or is sharded.
     """
+    _refuse_sharded("merge", model)
     found = [entry for entry in parametrized_weights(model) if isinstance(entry[3], WeightParametrization)]
     if not found:
         raise ValueError(f"`model` must have spectral or low-rank weights, but {type(model).__name__} has none.")
@@ -255,8 +264,8 @@ def truncate(
         Rank and error of each weight.
 
     Raises:
-        ValueError: If not exactly one of ``rank`` and ``energy`` is given, one is out of range, or nothing is
-            selected.
+        ValueError: If not exactly one of ``rank`` and ``energy`` is given, one is out of range, nothing is selected,
+            or the model is sharded.
     """
     if (rank is None) == (energy is None):
         raise ValueError(f"Exactly one of `rank` and `energy` must be given, got rank={rank} and energy={energy}.")
@@ -264,6 +273,7 @@ def truncate(
         check_rank(rank)
     if energy is not None and not 0.0 < energy <= 1.0:
         raise ValueError(f"`energy` must lie in (0, 1], got {energy}.")
+    _refuse_sharded("truncate", model)
     return [_truncate_one(target, rank, energy, merged) for target in _truncation_targets(model, include, exclude)]
 
 

@@ -11,6 +11,8 @@ import geoopt
 from torch import nn
 from torch.nn.utils import parametrize
 
+from hypersst.sharding import is_sharded
+
 __all__ = [
     "ALL_LINEAR",
     "Patterns",
@@ -129,8 +131,12 @@ def plain_targets(model: nn.Module, include: Patterns, exclude: Patterns | None)
 
 
 def check_targets(model: nn.Module, targets: list[Target]) -> None:
-    """Raise `ValueError` if a target is lazy or tied to another parameter."""
+    """Raise `ValueError` if a target is lazy, sharded, or tied to another parameter."""
     for target in targets:
+        if is_sharded(target.weight):
+            raise ValueError(
+                f"`model` must not be sharded, but {target.weight_name!r} is: change weights before `fully_shard`."
+            )
         if isinstance(target.weight, nn.parameter.UninitializedParameter):
             raise ValueError(f"`model` must be initialised, but {target.weight_name!r} is lazy: run one batch first.")
     _refuse_tied(model, targets)
@@ -152,7 +158,7 @@ def find_targets(model: nn.Module, include: Patterns = ALL_LINEAR, exclude: Patt
 
     Raises:
         ValueError: If nothing is selected, ``exclude`` matches nothing, or a selected weight is tied to another one,
-            not initialised yet (lazy), or replaced already.
+            not initialised yet (lazy), sharded, or replaced already.
     """
     chosen = plain_targets(model, include, exclude)
     # "all-linear" means the weights that are left; a name means that very weight.

@@ -1,5 +1,6 @@
 """Runs on texts by one process and by several: the same weights."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,10 @@ import pytest
 import torch
 from distributed_cases import spawn, train_texts
 
+from hypersst.experiments.bench import groups
+from hypersst.experiments.checkpoint import check_same_run
 from hypersst.experiments.texts.settings import TextSettings
+from hypersst.experiments.texts.training import train_text
 
 WORDS = ["eins", "zwei", "drei", "vier", "acht"], ["one", "two", "three", "four", "eight"]
 
@@ -54,12 +58,16 @@ def _assert_close(one: dict[str, Any], other: dict[str, Any]) -> None:
         ("lorentz-transformer", {}),
         ("llama", {"accumulate": 2, "tokens": 264}),
         ("transformer", {"method": "galore"}),
+        ("transformer", {"sharding": "fsdp2"}),
+        ("lorentz-transformer", {"sharding": "fsdp2"}),
+        ("llama", {"sharding": "fsdp2", "accumulate": 2, "tokens": 264, "vectors": "sphere"}),
+        ("opt", {"sharding": "fsdp2", "method": "lora", "tokens": 264}),
     ],
-    ids=["transformer", "lorentz-transformer", "llama-accumulated", "transformer-galore"],
+    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else value,
 )
 def test_two_processes_train_what_one_would(model, changes, files, tmp_path):
     settings = _settings(files, model, **changes)
-    assert spawn(train_texts, 1, settings, tmp_path / "one") == [0]
+    assert spawn(train_texts, 1, replace(settings, sharding="ddp"), tmp_path / "one") == [0]
     assert spawn(train_texts, 2, settings, tmp_path / "two") == [0, 0]
     first, second = (_load(tmp_path / "two", rank) for rank in range(2))
     one = _load(tmp_path / "one")
@@ -68,16 +76,19 @@ def test_two_processes_train_what_one_would(model, changes, files, tmp_path):
     assert second["perplexity"] == first["perplexity"]
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 4)])
-def test_a_killed_run_goes_on_in_another_number_of_processes(before, after, files, tmp_path):
+@pytest.mark.parametrize(
+    ("before", "after", "sharding"), [(2, 1, "ddp"), (1, 4, "ddp"), (2, 1, "fsdp2"), (1, 2, "fsdp2")]
+)
+def test_a_killed_run_goes_on_in_another_number_of_processes(before, after, sharding, files, tmp_path):
     settings = _settings(files, "transformer", steps=24, eval_every=8, steps_per_iteration=5, vectors="sphere")
+    first, second = (replace(settings, sharding=sharding if world > 1 else "ddp") for world in (before, after))
     assert spawn(train_texts, 1, settings, tmp_path / "unbroken") == [0]
     kept = tmp_path / "checkpoint.pt"
-    assert spawn(train_texts, before, settings, tmp_path / "killed", kept, None, 14) == [-9] * before
+    assert spawn(train_texts, before, first, tmp_path / "killed", kept, None, 14) == [-9] * before
     saved = torch.load(kept, weights_only=True)
     assert saved["steps"] == 13
     assert saved["batches"]["step"] > 0  # within an epoch
-    assert spawn(train_texts, after, settings, tmp_path / "resumed", None, kept) == [0] * after
+    assert spawn(train_texts, after, second, tmp_path / "resumed", None, kept) == [0] * after
     _assert_close(_load(tmp_path / "unbroken"), _load(tmp_path / "resumed"))
 
 
@@ -89,3 +100,30 @@ def test_dropout_resumes_bit_for_bit_in_the_same_number_of_processes(files, tmp_
     assert spawn(train_texts, 2, settings, tmp_path / "resumed", None, kept) == [0, 0]
     unbroken, resumed = _load(tmp_path / "unbroken"), _load(tmp_path / "resumed", 1)
     assert all(torch.equal(value, resumed["model"][name]) for name, value in unbroken["model"].items())
+
+
+def test_what_is_not_sharded_is_refused(files):
+    for changes, reason in (
+        (
+            {"method": "galore"},
+            "`sharding` must be ddp with `method` galore, .* got 'fsdp2': that is for full, sst, lora",
+        ),
+        ({"sharding": "fsdp"}, "`sharding` must be one of ddp, fsdp2, got 'fsdp'"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            _settings(files, **{"model": "transformer", "sharding": "fsdp2", **changes}).resolve()
+
+
+def test_a_single_process_refuses_to_share_out_its_weights(files):
+    settings = _settings(files, "transformer", sharding="fsdp2").resolve()
+    with pytest.raises(ValueError, match="`sharding` must be ddp for a single process, got 'fsdp2': start several"):
+        train_text(settings)
+
+
+def test_who_holds_the_weights_makes_no_other_run(files):
+    alone, sharded = (_settings(files, "transformer", sharding=way).resolve() for way in ("ddp", "fsdp2"))
+    assert "sharding" not in alone.to_dict()
+    check_same_run(sharded.to_dict(), alone.to_dict())
+    check_same_run(alone.to_dict(), sharded.to_dict())
+    assert groups([alone, sharded], 1) == [[alone], [sharded]]
+    assert len(groups([alone, sharded], 2)) == 1

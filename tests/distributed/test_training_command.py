@@ -16,10 +16,10 @@ def text(tmp_path: Path) -> Path:
     return path
 
 
-def _arguments(text: Path, tokens: int = 96) -> list[str]:
+def _arguments(text: Path, tokens: int = 96, sharding: str = "ddp") -> list[str]:
     options = ["--vocabulary", "20", "--dim", "8", "--heads", "2", "--layers", "1", "--length", "12"]
     options += ["--tokens", str(tokens), "--steps", "6", "--eval-every", "3", "--lr-warmup", "2"]
-    options += ["--method", "sst", "--output", str(text.parent / "run")]
+    options += ["--method", "sst", "--sharding", sharding, "--output", str(text.parent / "run")]
     return ["train", str(text), "--model", "llama", *options]
 
 
@@ -27,8 +27,9 @@ def _said(folder: Path, name: str) -> list[str]:
     return [(folder / f"{name}-{rank}").read_text() for rank in range(2)]
 
 
-def test_the_first_process_prints_and_writes(text, tmp_path):
-    assert spawn(command, 2, tmp_path, _arguments(text)) == [0, 0]
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp2"])
+def test_the_first_process_prints_and_writes(sharding, text, tmp_path):
+    assert spawn(command, 2, tmp_path, _arguments(text, sharding=sharding)) == [0, 0]
     first, second = _said(tmp_path, "out")
     assert first.count("validation perplexity") == 1
     assert second == ""
@@ -38,8 +39,9 @@ def test_the_first_process_prints_and_writes(text, tmp_path):
     assert torch.load(tmp_path / "run/checkpoint.pt", weights_only=True)["steps"] == 6
 
 
-def test_a_loss_of_one_process_that_is_not_finite_stops_all_with_one_message(text, tmp_path):
-    assert spawn(command, 2, tmp_path, _arguments(text), True) == [2, 1]
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp2"])
+def test_a_loss_of_one_process_that_is_not_finite_stops_all_with_one_message(sharding, text, tmp_path):
+    assert spawn(command, 2, tmp_path, _arguments(text, sharding=sharding), True) == [2, 1]
     first, second = _said(tmp_path, "err")
     kept = tmp_path / "run/checkpoint.pt"
     assert first == (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import os
 import signal
@@ -10,21 +11,30 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import geoopt
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.fsdp import FullyShardedDataParallel, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import Shard
 
 import hypersst
 from hypersst.experiments.cli import main
-from hypersst.experiments.processes import Processes, joined_processes
+from hypersst.experiments.processes import ALONE, Processes, joined_processes
 from hypersst.experiments.texts import run as text_run
 from hypersst.experiments.texts.data import load_text_data
 from hypersst.experiments.texts.run import TextRun, plain_state
 from hypersst.experiments.texts.settings import TextSettings
 from hypersst.experiments.training import bring_to_end
+from hypersst.experiments.whole_state import whole_optimizer_state, whole_state
+from hypersst.nn import HyperbolicEmbedding, LorentzOrthogonal
+from hypersst.optim import RiemannianAdam, RiemannianAdamW, RiemannianSGD
+from hypersst.sharding import own, whole
 from hypersst.spectral import DecompositionError, EveryIterations, OnDefect, Spectral, SSTSampler, spectral_weights
 
 TIMEOUT = 100.0
@@ -150,6 +160,227 @@ def _train_replica(name: str, processes: Processes, group: dist.ProcessGroup | N
     }
 
 
+# -- sharded weights -----------------------------------------------------------------------------------------
+
+
+ADAMW, SGD = torch.optim.AdamW, torch.optim.SGD
+SHARDED: dict[str, tuple[Callable[..., torch.optim.Optimizer], dict[str, Any], dict[str, Any]]] = {
+    "adamw": (ADAMW, {"vectors": "sphere"}, {"stagger": 1}),
+    "adamw-fused": (partial(ADAMW, fused=True), {"execution": "factored"}, {}),
+    "sgd": (partial(SGD, momentum=0.9), {"recompute": True}, {"reset_sigma": False, "reset_vectors": False}),
+    # Of one active row and two processes one has none.
+    "sphere-adam": (RiemannianAdam, {"vectors": "sphere", "rank": 1}, {}),
+    "sphere-sgd": (partial(RiemannianSGD, momentum=0.9, dampening=0.1), {"vectors": "sphere"}, {}),
+    "ambient-adamw": (RiemannianAdamW, {"rank": 8}, {}),
+    "stiefel": (ADAMW, {"vectors": "stiefel", "rank": 2}, {"sigma": "active"}),
+    "polar": (ADAMW, {"vectors": "polar"}, {}),
+    "bfloat16": (ADAMW, {"storage": "bfloat16"}, {"decomposition": OnDefect(1e-4)}),
+    "int8": (ADAMW, {"storage": "int8"}, {}),
+}
+"""Optimizer, options of `hypersst.spectralize` and of `hypersst.SSTSampler`; see `train_with`."""
+
+
+def train_with(name: str, processes: Processes = ALONE, shard: Callable[[nn.Module], Any] = list) -> dict[str, Any]:
+    """Train in one way of `SHARDED` over four draws and two decompositions, and return whole tensors."""
+    make, options, settings = SHARDED[name]
+    model = _small_model().double()
+    hypersst.spectralize(model, **{"rank": 3, "vectors": "ambient", **options})
+    shard(model)
+    optimizer = make(hypersst.param_groups(model, lr=1e-2))
+    decomposed: list[int] = []
+    held = [weight.spectral for weight in spectral_weights(model)]
+    original = Spectral.refactored
+
+    def refactored(self: Spectral, *given: Any) -> Any:
+        decomposed.append(held.index(self))
+        return original(self, *given)
+
+    Spectral.refactored = refactored  # type: ignore[method-assign]
+    generator = torch.Generator().manual_seed(0)
+    try:
+        settings = {"steps_per_iteration": 3, "warmup_steps": 1, "decomposition": EveryIterations(2), **settings}
+        sampler = SSTSampler(model, optimizer, **settings)
+        for _ in range(14):
+            x = torch.randn(16, 6, generator=generator, dtype=torch.float64)[processes.rank :: processes.world]
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+    finally:
+        Spectral.refactored = original  # type: ignore[method-assign]
+    return {
+        "model": {key: whole(value).as_subclass(Tensor) for key, value in model.state_dict().items()},
+        "optimizer": whole_optimizer_state(optimizer)["state"],
+        "here": {key: own(value).shape for key, value in model.state_dict().items()},
+        "telemetry": {key: (layer.defect_u, layer.coverage) for key, layer in sampler.telemetry().items()},
+        "normalized": "normalised" in repr(sampler),
+        "decomposed": decomposed,
+    }
+
+
+def _fully_shard(model: nn.Module) -> None:
+    for layer in (*(layer for layer in model if isinstance(layer, nn.Linear)), model):
+        fully_shard(layer)
+
+
+def train_sharded(folder: Path) -> None:
+    """Train sharded models in every way of `SHARDED`."""
+    with joined_processes("cpu") as (processes, _):
+        found = {name: train_with(name, processes, _fully_shard) for name in SHARDED}
+        torch.save(found, folder / f"sharded-{processes.rank}.pt")
+
+
+def resume_sharded(folder: Path) -> None:
+    """Train sharded, save by torch's state dictionaries, and go on from these, sharded and alone."""
+    with joined_processes("cpu") as (processes, _):
+        model, optimizer, sampler = _resumable(_fully_shard)
+        _steps(model, optimizer, range(8), processes)
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        saved = [*get_state_dict(model, optimizer, options=options), sampler.state_dict()]
+        dist.broadcast_object_list(saved, 0)  # the first process alone has the whole state
+        for name, shard, together in (("sharded", _fully_shard, processes), ("alone", list, ALONE)):
+            model, optimizer, sampler = _resumable(shard)
+            loaded = copy.deepcopy(saved)
+            set_state_dict(model, optimizer, model_state_dict=loaded[0], optim_state_dict=loaded[1], options=options)
+            sampler.load_state_dict(loaded[2])
+            _steps(model, optimizer, range(8, 16), together)
+            state = {key: whole(value).as_subclass(Tensor) for key, value in model.state_dict().items()}
+            torch.save(state, folder / f"{name}-{processes.rank}.pt")
+
+
+def train_unbroken() -> dict[str, Tensor]:
+    """What `resume_sharded` should end with."""
+    model, optimizer, _ = _resumable(list)
+    _steps(model, optimizer, range(16), ALONE)
+    return {key: value.as_subclass(Tensor) for key, value in model.state_dict().items()}
+
+
+def _resumable(shard: Callable[[nn.Module], Any]) -> tuple[nn.Module, torch.optim.Optimizer, SSTSampler]:
+    model = _small_model().double()
+    hypersst.spectralize(model, rank=3)
+    shard(model)
+    optimizer = RiemannianAdamW(hypersst.param_groups(model, lr=1e-2))
+    options: dict[str, Any] = {"steps_per_iteration": 3, "warmup_steps": 2, "decomposition": EveryIterations(2)}
+    return model, optimizer, SSTSampler(model, optimizer, **options)
+
+
+def _steps(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range, processes: Processes) -> None:
+    for step in steps:
+        x = torch.randn(16, 6, generator=torch.Generator().manual_seed(step), dtype=torch.float64)
+        optimizer.zero_grad()
+        model(x[processes.rank :: processes.world]).square().mean().backward()
+        optimizer.step()
+
+
+def refuse_sharded(folder: Path) -> None:
+    """Do what must be refused, and write down the errors by name."""
+    with joined_processes("cpu") as (processes, _):
+        errors: dict[str, str] = {}
+        for name, attempt in _REFUSED.items():
+            try:
+                attempt()
+            except (RuntimeError, ValueError) as error:
+                errors[name] = f"{type(error).__name__}: {error}"
+        torch.save(errors, folder / f"errors-{processes.rank}.pt")
+
+
+def _sharded_model(*, shard: Callable[[nn.Module], Any] = _fully_shard, **options: Any) -> nn.Module:
+    model = _small_model()
+    hypersst.spectralize(model, rank=2, **options)
+    shard(model)
+    return model
+
+
+def _sampled(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> SSTSampler:
+    return SSTSampler(model, optimizer or torch.optim.AdamW(hypersst.param_groups(model, lr=1e-2)))
+
+
+def _geoopt() -> None:
+    model = _sharded_model(vectors="sphere")
+    _sampled(model, geoopt.optim.RiemannianAdam(hypersst.param_groups(model, lr=1e-2)))
+
+
+def _without_groups() -> None:
+    model = _sharded_model(vectors="sphere")
+    _sampled(model, RiemannianAdam(model.parameters()))
+
+
+def _without_sampler() -> None:
+    _sharded_model()(torch.randn(4, 6))
+
+
+def _left_whole() -> None:
+    model = _sharded_model()
+    sampler = _sampled(model)
+    with torch.no_grad():
+        model(torch.randn(4, 6))
+    model.unshard()
+    for layer in model:
+        if isinstance(layer, nn.Linear):
+            layer.unshard()
+    sampler.end_step()
+
+
+def _cast() -> None:
+    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16)
+    model = _sharded_model(storage="bfloat16", shard=partial(fully_shard, mp_policy=policy))
+    _sampled(model)
+    model(torch.randn(4, 6))
+
+
+def _across() -> None:
+    def placement(parameter: nn.Parameter) -> Shard:
+        return Shard(int(parameter.dim() > 1 and parameter.shape[1] % 2 == 0))
+
+    _sampled(_sharded_model(shard=partial(fully_shard, shard_placement_fn=placement)))
+
+
+def _in_part() -> None:
+    def shard(model: nn.Module) -> None:
+        fully_shard(model, ignored_params={weight.sigma for weight in spectral_weights(model)})
+
+    _sampled(_sharded_model(shard=shard))
+
+
+def _flat() -> None:
+    _sampled(_sharded_model(shard=partial(FullyShardedDataParallel, use_orig_params=True, device_id="cpu")))
+
+
+def _points() -> None:
+    layer = LorentzOrthogonal(4, 4)
+    fully_shard(layer, ignored_params={p for p in layer.parameters() if p.dim() == 0})
+    RiemannianAdam(hypersst.param_groups(layer, lr=1e-2))
+
+
+def _geoopt_points() -> None:
+    model = nn.Sequential(HyperbolicEmbedding(6, 4), *_small_model())
+    hypersst.spectralize(model, rank=2, vectors="ambient")
+    fully_shard(model)
+    _sampled(model, geoopt.optim.RiemannianSGD(hypersst.param_groups(model, lr=1e-2), lr=1e-2))
+
+
+def _spectralize() -> None:
+    model = _small_model()
+    _fully_shard(model)
+    hypersst.spectralize(model, rank=1)
+
+
+_REFUSED: dict[str, Callable[[], Any]] = {
+    "geoopt": _geoopt,
+    "without groups": _without_groups,
+    "without sampler": _without_sampler,
+    "left whole": _left_whole,
+    "cast": _cast,
+    "across": _across,
+    "in part": _in_part,
+    "flat": _flat,
+    "points": _points,
+    "geoopt's points": _geoopt_points,
+    "spectralize": _spectralize,
+    "merge": lambda: hypersst.merge(_sharded_model()),
+    "truncate": lambda: hypersst.truncate(_sharded_model(), rank=1),
+}
+
+
 # -- runs on texts -------------------------------------------------------------------------------------------
 
 
@@ -180,7 +411,7 @@ def train_texts(
             run.trainer.optimizer.register_step_post_hook(kill)
         bring_to_end(run, checkpoint, None, save_every=0.0, processes=processes)
         perplexity = run.final()[1]
-        model = {name: value.as_subclass(Tensor) for name, value in run.model.state_dict().items()}
+        model = {name: value.as_subclass(Tensor) for name, value in whole_state(run.model).items()}
         state = {
             "plain": plain_state(run.model),
             "model": model,
