@@ -165,6 +165,8 @@ class Ensemble:
         finite = (losses + norms[running]).isfinite().tolist()
         if not all(finite):
             self._report_non_finite(self.runs[self._running[finite.index(False)]])
+        for i in self._running:
+            self.runs[i].set_rates()
         self._shared.step()
         for i in self._running:
             self.runs[i].epoch += 1

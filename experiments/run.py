@@ -21,6 +21,7 @@ from hypersst.experiments.finite import first_non_finite
 from hypersst.experiments.methods import prepare
 from hypersst.experiments.passes import answers, scores, training_loss
 from hypersst.experiments.records import Record, device_name, peak_memory, versions
+from hypersst.experiments.schedule import factor
 from hypersst.experiments.settings import ResolvedSettings
 from hypersst.models import GraphModel, build
 from hypersst.optim import RiemannianAdam
@@ -68,6 +69,7 @@ class Run:
         self._compiled = CompiledLoss(self.model, self._largest_norm) if settings.compile else None
         if settings.compile and isinstance(self.trainer.optimizer, RiemannianAdam):
             self.trainer.optimizer.compile()
+        self._rates = [group["lr"] for group in self.trainer.optimizer.param_groups]
         self._trained = [p for group in self.trainer.optimizer.param_groups for p in group["params"]]
 
     def batch(self) -> Batch:
@@ -112,9 +114,18 @@ class Run:
         if not math.isfinite((loss + norm).item()):
             where = first_non_finite(self.model, self.loss)
             raise NonFiniteError(f"training became non-finite in epoch {self.epoch}, first in {where}.")
+        self.set_rates()
         self.trainer.optimizer.step()
         self._count_step()
         return loss
+
+    def set_rates(self) -> None:
+        """Give the optimizer the learning rates of this epoch."""
+        if self.settings.schedule == "constant":
+            return
+        share = factor(self.settings.schedule, self.epoch + 1, 0, self.settings.epochs)
+        for group, rate in zip(self.trainer.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * share
 
     @property
     def _largest_norm(self) -> float:

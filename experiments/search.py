@@ -1,5 +1,8 @@
 """Candidates among which recipes are chosen: as many for each method, and the recipe that it starts from among them.
 
+Eight of constant rates, from three choices between two alternatives each; and four of rates that fall to zero over the
+epochs, from the last two of these choices.
+
 Each candidate says every setting that the search decides, so that it stays what it is when a recipe has been chosen.
 """
 
@@ -13,11 +16,13 @@ from hypersst.experiments.recipes import published_recipe
 
 __all__ = ["BUDGET", "SEARCHED", "candidates"]
 
-BUDGET = 8
+BUDGET = 12
 """Candidates for each method."""
 
 SEARCHED = (
     "lr",
+    "schedule",
+    "epochs",
     "dropout",
     "weight_decay",
     "vector_lr",
@@ -27,6 +32,9 @@ SEARCHED = (
     "galore_scale",
 )
 """What the search decides."""
+
+# Epochs over which rates fall; on Airport SST still gains beyond 3,000 of them (docs/decisions.md).
+_FALL = {"airport": 5000}
 
 
 def _axes(base: Mapping[str, Any], dropout: float, method: str) -> Sequence[Sequence[Mapping[str, Any]]]:
@@ -68,8 +76,11 @@ def candidates(dataset: str, task: str, model: str, method: str) -> list[dict[st
     """
     base = published_recipe(dataset, task, model, method)
     dropout = published_recipe(dataset, task, model, "full")["dropout"]
+    axes = _axes(base, dropout, method)
+    falling = [{"schedule": "linear", "epochs": _FALL.get(dataset, 2000)}]
+    choices = [*itertools.product(*axes), *itertools.product(falling, *axes[1:])]
     found = []
-    for choice in itertools.product(*_axes(base, dropout, method)):
+    for choice in choices:
         changed = {name: value for part in choice for name, value in part.items()}
         found.append({name: changed.get(name, base[name]) for name in SEARCHED})
     return found

@@ -14,6 +14,7 @@ from hypersst.datasets import DATASETS, SPLITS
 from hypersst.errors import unknown
 from hypersst.experiments.methods import METHODS
 from hypersst.experiments.recipes import batches_for, recipe_for
+from hypersst.experiments.schedule import GRAPH_SCHEDULES
 from hypersst.models import MODELS
 
 __all__ = ["LATER", "OWN_GRAPH", "ResolvedSettings", "Settings", "is_edge_file"]
@@ -38,6 +39,7 @@ LATER: Mapping[str, Any] = {
     "factors": "svd",
     "galore_scale": 0.25,
     "class_weights": "none",
+    "schedule": "constant",
 }
 
 
@@ -71,6 +73,8 @@ class Settings:
         dim: Intrinsic dimensions of the hidden layers.
         layers: Layers as HGCN counts them: the head is one of them.
         lr: Learning rate.
+        schedule: constant, or cosine or linear: how all rates fall over the epochs; patience is then not asked for if
+            left out.
         weight_decay: Decoupled weight decay.
         dropout: Probability of dropping entries of each layer's input.
         activation: none, or the name of a function.
@@ -118,6 +122,7 @@ class Settings:
     dim: int | None = None
     layers: int | None = None
     lr: float | None = None
+    schedule: str | None = None
     weight_decay: float | None = None
     dropout: float | None = None
     activation: str | None = None
@@ -170,6 +175,8 @@ class Settings:
         recipe |= batches_for(self.dataset, self.nodes, self.parts, self.neighbors)
         if self.lr is not None:
             recipe["vector_lr"] *= self.lr / recipe["lr"]
+        if (self.schedule or recipe["schedule"]) != "constant":
+            recipe["patience"] = self.epochs or recipe["epochs"]
         missing = {f.name: recipe[f.name] for f in dataclasses.fields(self) if getattr(self, f.name) is None}
         full = ResolvedSettings(**{**dataclasses.asdict(self), **missing})
         lowest = {"epochs": 1, "patience": 1, "eval_every": 1, "dim": 1, "layers": 1, "lr": 0.0}
@@ -181,6 +188,8 @@ class Settings:
                 raise ValueError(f"`{name}` must be at least {low}, got {value}.")
         if full.class_weights not in CLASS_WEIGHTS:
             raise unknown("class_weights", full.class_weights, CLASS_WEIGHTS)
+        if full.schedule not in GRAPH_SCHEDULES:
+            raise unknown("schedule", full.schedule, GRAPH_SCHEDULES)
         if full.parts_per_batch > full.parts:
             raise ValueError(f"`parts_per_batch` must be at most `parts` = {full.parts}, got {full.parts_per_batch}.")
         if min(full.neighbors, default=1) < 1:
@@ -222,6 +231,7 @@ class ResolvedSettings(Settings):
     dim: int
     layers: int
     lr: float
+    schedule: str
     weight_decay: float
     dropout: float
     activation: str

@@ -20,10 +20,10 @@ from hypersst.experiments.checkpoint import CheckpointError, check_same_run
 from hypersst.experiments.finite import first_non_finite
 from hypersst.experiments.methods import prepare
 from hypersst.experiments.processes import ALONE, Processes
+from hypersst.experiments.schedule import factor
 from hypersst.experiments.texts.batch import TextBatch, negative_log_likelihood
 from hypersst.experiments.texts.data import TextData
 from hypersst.experiments.texts.model import build_model
-from hypersst.experiments.texts.schedule import factor
 from hypersst.experiments.texts.settings import ResolvedTextSettings
 from hypersst.experiments.whole_state import (
     any_sharded,

@@ -11,8 +11,8 @@ import tyro
 
 from hypersst.errors import unknown
 from hypersst.experiments.methods import METHODS
+from hypersst.experiments.schedule import SCHEDULES
 from hypersst.experiments.texts.recipes import text_recipe
-from hypersst.experiments.texts.schedule import SCHEDULES
 
 __all__ = ["LANGUAGE_MODELS", "PRECISIONS", "SHARDINGS", "TRANSLATORS", "ResolvedTextSettings", "TextSettings"]
 
