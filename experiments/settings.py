@@ -73,8 +73,8 @@ class Settings:
         dim: Intrinsic dimensions of the hidden layers.
         layers: Layers as HGCN counts them: the head is one of them.
         lr: Learning rate.
-        schedule: constant, or cosine or linear: how all rates fall over the epochs; patience is then not asked for if
-            left out.
+        schedule: constant, or how all learning rates fall over the epochs: cosine or linear. A fall is trained to its
+            end unless patience is given.
         weight_decay: Decoupled weight decay.
         dropout: Probability of dropping entries of each layer's input.
         activation: none, or the name of a function.
