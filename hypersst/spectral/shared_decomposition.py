@@ -7,7 +7,8 @@ and every process takes its rows. So beside its shard a process holds one weight
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -66,72 +67,70 @@ def decompose_shared(
     Returns:
         Positions that have new factors, in every process the same.
     """
-    at_once = len(weights)
-    way = _replicated
-    if any(is_sharded(sigma) for sigma, _ in weights.values()):
-        at_once, way = replicas.world, _sharded
-    positions = list(weights)
+    work, positions = _Work(weights, replicas, generator, failed), list(weights)
+    if not any(is_sharded(sigma) for sigma, _ in weights.values()):
+        return _replicated(positions, work)
     done: list[int] = []
-    for start in range(0, len(positions), max(1, at_once)):
-        done += way(positions[start : start + at_once], weights, replicas, generator, failed)
+    for start in range(0, len(positions), replicas.world):
+        done += _sharded(positions[start : start + replicas.world], work)
     return done
 
 
-def _kept(positions: Sequence[int], flags: Sequence[bool]) -> list[int]:
-    return [position for position, flag in zip(positions, flags, strict=True) if flag]
+@dataclass(frozen=True)
+class _Work:
+    """The arguments of `decompose_shared`."""
+
+    weights: _Weights
+    replicas: Replicas
+    generator: Callable[[int], torch.Generator]
+    failed: Callable[[int, DecompositionError], None]
+
+    def each(self, positions: list[int], decompose: Callable[[int], None]) -> list[int]:
+        """Let the owner of each position decompose it; returns, in every process, where that went well."""
+
+        def done(position: int) -> bool:
+            try:
+                decompose(position)
+            except DecompositionError as error:
+                self.failed(position, error)
+                return False
+            return True
+
+        if not positions:
+            return []
+        flags = self.replicas.each(positions, done, self.weights[positions[0]][0].device)
+        return [position for position, flag in zip(positions, flags, strict=True) if flag]
 
 
-def _replicated(
-    positions: list[int],
-    weights: _Weights,
-    replicas: Replicas,
-    generator: Callable[[int], torch.Generator],
-    failed: Callable[[int, DecompositionError], None],
-) -> list[int]:
-    def done(position: int) -> bool:
-        sigma, spectral = weights[position]
-        try:
-            spectral.redecompose(sigma, generator(position))
-        except DecompositionError as error:
-            failed(position, error)
-            return False
-        return True
+def _replicated(positions: list[int], work: _Work) -> list[int]:
+    def decompose(position: int) -> None:
+        sigma, spectral = work.weights[position]
+        spectral.redecompose(sigma, work.generator(position))
 
-    kept = _kept(positions, replicas.each(positions, done, weights[positions[0]][0].device))
+    kept = work.each(positions, decompose)
     for position in kept:
-        sigma, spectral = weights[position]
-        replicas.send(position, (sigma, *spectral.parameters()))
+        sigma, spectral = work.weights[position]
+        work.replicas.send(position, (sigma, *spectral.parameters()))
     return kept
 
 
-def _sharded(
-    positions: list[int],
-    weights: _Weights,
-    replicas: Replicas,
-    generator: Callable[[int], torch.Generator],
-    failed: Callable[[int, DecompositionError], None],
-) -> list[int]:
+def _sharded(positions: list[int], work: _Work) -> list[int]:
     mine: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
     for position in positions:
-        sigma, spectral = weights[position]
+        sigma, spectral = work.weights[position]
         rows = spectral.gathered(sigma)  # by all processes
-        if replicas.owns(position):
+        if work.replicas.owns(position):
             mine[position] = rows
         del rows
 
-    def done(position: int) -> bool:
-        try:
-            mine[position] = weights[position][1].refactored(*mine[position], generator(position))
-        except DecompositionError as error:
-            failed(position, error)
-            return False
-        return True
+    def decompose(position: int) -> None:
+        mine[position] = work.weights[position][1].refactored(*mine[position], work.generator(position))
 
-    kept = _kept(positions, replicas.each(positions, done, weights[positions[0]][0].device))
+    kept = work.each(positions, decompose)
     for position in kept:
-        sigma, spectral = weights[position]
-        new = mine.pop(position) if replicas.owns(position) else _room(sigma, spectral)
-        replicas.send(position, [x.contiguous() for x in new])
+        sigma, spectral = work.weights[position]
+        new = mine.pop(position) if work.replicas.owns(position) else _room(sigma, spectral)
+        work.replicas.send(position, [x.contiguous() for x in new])
         spectral.take_over(sigma, *new)
     return kept
 
