@@ -20,7 +20,7 @@ import torch
 
 from hypersst.errors import NonFiniteError
 from hypersst.experiments.records import Record, append_line, append_record, read_records
-from hypersst.experiments.settings import ResolvedSettings
+from hypersst.experiments.settings import ResolvedSettings, with_later
 from hypersst.experiments.texts.settings import ResolvedTextSettings
 from hypersst.experiments.texts.training import train_text
 from hypersst.experiments.training import train, train_seeds
@@ -55,7 +55,7 @@ def failed(runs: Sequence[AnySettings], path: Path) -> list[AnySettings]:
     """Those of ``runs`` that became non-finite when the table in ``path`` was made."""
     file = _failures(path)
     lines = file.read_text().splitlines() if file.exists() else []
-    noted = {_key(json.loads(line)["settings"]) for line in lines}
+    noted = {_key(with_later(json.loads(line)["settings"])) for line in lines}
     return [run for run in runs if _key(run.to_dict()) in noted]
 
 

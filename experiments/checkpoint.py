@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from hypersst.experiments.settings import LATER
+from hypersst.experiments.settings import with_later
 
 __all__ = ["CheckpointError", "check_same_run", "load_checkpoint", "save_checkpoint"]
 
@@ -71,7 +71,7 @@ def check_same_run(saved: dict[str, Any], wanted: dict[str, Any]) -> None:
     Raises:
         CheckpointError: Naming each setting that differs, with both values.
     """
-    saved = {name: value for name, value in LATER.items() if name in wanted} | saved
+    saved = with_later(saved)
     names = [n for n in wanted | saved if n not in _MAY_DIFFER and saved.get(n) != wanted.get(n)]
     if names:
         listed = ", ".join(f"`{n}` is {saved.get(n)!r} there and {wanted.get(n)!r} here" for n in names)

@@ -72,12 +72,16 @@ class Trainer:
 Between: TypeAlias = Callable[[nn.Module], None] | None
 
 
-def _optimizer(
-    model: nn.Module, settings: MethodSettings, between: Between, vector_lr: float | None = None
-) -> RiemannianAdamW:
+def _optimizer(model: nn.Module, settings: MethodSettings, between: Between) -> RiemannianAdamW:
     if between:
         between(model)
-    groups = hypersst.param_groups(model, settings.lr, weight_decay=settings.weight_decay, vector_lr=vector_lr)
+    groups = hypersst.param_groups(
+        model,
+        settings.lr,
+        weight_decay=settings.weight_decay,
+        vector_lr=settings.vector_lr,
+        sigma_lr=settings.sigma_lr,
+    )
     return RiemannianAdamW(groups, lr=settings.lr, betas=settings.betas)
 
 
@@ -116,7 +120,7 @@ def _sst(model: nn.Module, settings: MethodSettings, between: Between) -> Traine
         recompute=settings.recompute,
         storage=settings.storage,
     )
-    optimizer = _optimizer(model, settings, between, settings.vector_lr)
+    optimizer = _optimizer(model, settings, between)
     sampler = SSTSampler(
         model,
         optimizer,

@@ -153,6 +153,7 @@ def published_recipe(dataset: str, task: str, model: str, method: str) -> dict[s
     recipe |= _GENERATED.get(dataset, {})
     recipe |= _method_recipe(dataset, task, model, method)
     recipe["vector_lr"] = _vector_rate(dataset, method) * recipe["lr"]
+    recipe["sigma_lr"] = recipe["lr"]
     return recipe
 
 

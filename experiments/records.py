@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 import hypersst
-from hypersst.experiments.settings import LATER
+from hypersst.experiments.settings import with_later
 
 __all__ = [
     "Record",
@@ -135,8 +135,4 @@ def read_records(path: Path) -> list[Record]:
     if not path.exists():
         return []
     found = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-    return [Record(**{**record, "settings": _complete(record["settings"])}) for record in found]
-
-
-def _complete(settings: dict[str, Any]) -> dict[str, Any]:
-    return {**LATER, **settings} if "task" in settings else settings  # those of texts name no task
+    return [Record(**{**record, "settings": with_later(record["settings"])}) for record in found]

@@ -1,7 +1,7 @@
 """Candidates among which recipes are chosen: as many for each method, and the recipe that it starts from among them.
 
 Eight of constant rates, from three choices between two alternatives each; and four of rates that fall to zero over the
-epochs, from the last two of these choices.
+epochs, from two such choices: the last two, for SST those of the singular vectors' and the singular values' rates.
 
 Each candidate says every setting that the search decides, so that it stays what it is when a recipe has been chosen.
 """
@@ -26,6 +26,7 @@ SEARCHED = (
     "dropout",
     "weight_decay",
     "vector_lr",
+    "sigma_lr",
     "steps_per_iteration",
     "warmup_steps",
     "decomposition",
@@ -35,6 +36,9 @@ SEARCHED = (
 
 # Epochs over which rates fall; on Airport SST still gains beyond 3,000 of them (docs/decisions.md).
 _FALL = {"airport": 5000}
+
+_SHORT: Mapping[str, Any] = {"steps_per_iteration": 20, "warmup_steps": 5}
+"""Short iterations, beside those of a method's recipe."""
 
 
 def _axes(base: Mapping[str, Any], dropout: float, method: str) -> Sequence[Sequence[Mapping[str, Any]]]:
@@ -51,18 +55,23 @@ def _axes(base: Mapping[str, Any], dropout: float, method: str) -> Sequence[Sequ
     dropouts = [{"dropout": base["dropout"]}, {"dropout": dropout}]
     faster, slower = ([{"lr": lr}, {"lr": factor * lr}] for factor in (2.5, 0.4))
     decays = [{"weight_decay": decay}, {"weight_decay": 0.1 * decay if decay else 1e-3}]
-    restarts = [
+    restarts: list[Mapping[str, Any]] = [
         {"steps_per_iteration": base["steps_per_iteration"], "warmup_steps": base["warmup_steps"]},
-        {"steps_per_iteration": 20, "warmup_steps": 5},
+        _SHORT,
     ]
-    return {
+    axes: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]] = {
         "full": [dropouts, slower, decays],
         "lora": [dropouts, faster, decays],
         "relora": [dropouts, faster, restarts],
         "refactor": [dropouts, slower, restarts],
         "galore": [dropouts, faster, [{"galore_scale": base["galore_scale"]}, {"galore_scale": 1.0}]],
-        "sst": [dropouts, [{"vector_lr": base["vector_lr"]}, {"vector_lr": 2 * base["vector_lr"]}], restarts],
-    }[method]
+        "sst": [dropouts, _vector_rates(base), restarts],
+    }
+    return axes[method]
+
+
+def _vector_rates(base: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return [{"vector_lr": base["vector_lr"]}, {"vector_lr": 2 * base["vector_lr"]}]
 
 
 def candidates(dataset: str, task: str, model: str, method: str) -> list[dict[str, Any]]:
@@ -77,10 +86,15 @@ def candidates(dataset: str, task: str, model: str, method: str) -> list[dict[st
     base = published_recipe(dataset, task, model, method)
     dropout = published_recipe(dataset, task, model, "full")["dropout"]
     axes = _axes(base, dropout, method)
-    falling = [{"schedule": "linear", "epochs": _FALL.get(dataset, 2000)}]
-    choices = [*itertools.product(*axes), *itertools.product(falling, *axes[1:])]
+    falling = {"schedule": "linear", "epochs": _FALL.get(dataset, 2000)}
+    last = axes[1:]
+    if method == "sst":
+        falling |= _SHORT
+        last = [_vector_rates(base), [{"sigma_lr": base["lr"]}, {"sigma_lr": 5 * base["lr"]}]]
+    choices = [*itertools.product(*axes), *itertools.product([falling], *last)]
     found = []
     for choice in choices:
         changed = {name: value for part in choice for name, value in part.items()}
+        changed.setdefault("sigma_lr", changed.get("lr", base["lr"]))
         found.append({name: changed.get(name, base[name]) for name in SEARCHED})
     return found

@@ -17,14 +17,14 @@ from hypersst.experiments.recipes import batches_for, recipe_for
 from hypersst.experiments.schedule import GRAPH_SCHEDULES
 from hypersst.models import MODELS
 
-__all__ = ["LATER", "OWN_GRAPH", "ResolvedSettings", "Settings", "is_edge_file"]
+__all__ = ["LATER", "OWN_GRAPH", "ResolvedSettings", "Settings", "is_edge_file", "with_later"]
 
 _TASKS = ("nc", "lp")
 
 CLASS_WEIGHTS = ("none", "balanced")
 """How much each class counts in the loss: by its nodes, or all the same."""
 
-#: Settings that came later, with the values that older records and checkpoints stand for.
+#: Settings of runs on graphs that came later, with the values that older records and checkpoints stand for.
 LATER: Mapping[str, Any] = {
     "features": "",
     "labels": "",
@@ -41,6 +41,12 @@ LATER: Mapping[str, Any] = {
     "class_weights": "none",
     "schedule": "constant",
 }
+
+
+def with_later(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete the settings of an older record or checkpoint by those that came later."""
+    later = LATER if "task" in settings else {}  # texts name no task
+    return {**later, "sigma_lr": settings["lr"], **settings}
 
 
 #: What `Settings.dataset` says of a graph that was handed over in memory.
@@ -84,6 +90,7 @@ class Settings:
         learnable_c: Train the curvature.
         grad_clip: Largest norm of the gradient over all parameters; 0 for no limit.
         vector_lr: Learning rate of sst's singular vectors; if left out, it goes with lr.
+        sigma_lr: Learning rate of sst's singular values; if left out, it goes with lr.
         vectors: sst: ambient (element-wise steps, then normalised), stiefel (then made orthonormal to the frozen ones),
             polar (then all made orthonormal), or sphere (steps along the sphere, in radians).
         steps_per_iteration: sst: steps between draws; relora and refactor: between restarts; galore: between
@@ -132,6 +139,7 @@ class Settings:
     learnable_c: bool | None = None
     grad_clip: float | None = None
     vector_lr: float | None = None
+    sigma_lr: float | None = None
     vectors: str | None = None
     steps_per_iteration: int | None = None
     warmup_steps: int | None = None
@@ -175,12 +183,13 @@ class Settings:
         recipe |= batches_for(self.dataset, self.nodes, self.parts, self.neighbors)
         if self.lr is not None:
             recipe["vector_lr"] *= self.lr / recipe["lr"]
+            recipe["sigma_lr"] = recipe["sigma_lr"] / recipe["lr"] * self.lr
         if (self.schedule or recipe["schedule"]) != "constant":
             recipe["patience"] = self.epochs or recipe["epochs"]
         missing = {f.name: recipe[f.name] for f in dataclasses.fields(self) if getattr(self, f.name) is None}
         full = ResolvedSettings(**{**dataclasses.asdict(self), **missing})
         lowest = {"epochs": 1, "patience": 1, "eval_every": 1, "dim": 1, "layers": 1, "lr": 0.0}
-        lowest |= {"weight_decay": 0.0, "grad_clip": 0.0, "vector_lr": 0.0}
+        lowest |= {"weight_decay": 0.0, "grad_clip": 0.0, "vector_lr": 0.0, "sigma_lr": 0.0}
         lowest |= {"parts": 1, "parts_per_batch": 1, "batch_size": 1}
         for name, low in lowest.items():
             value = getattr(full, name)
@@ -241,6 +250,7 @@ class ResolvedSettings(Settings):
     learnable_c: bool
     grad_clip: float
     vector_lr: float
+    sigma_lr: float
     vectors: str
     steps_per_iteration: int
     warmup_steps: int

@@ -72,5 +72,5 @@ def text_recipe(model: str, dim: int | None) -> dict[str, Any]:
         recipe["feedforward"] = -(-8 * width // (3 * 8)) * 8
     else:
         recipe["feedforward"] = 4 * width
-    recipe["vector_lr"] = recipe["lr"]
+    recipe["vector_lr"] = recipe["sigma_lr"] = recipe["lr"]
     return recipe

@@ -70,6 +70,7 @@ class TextSettings:
         length_penalty: Exponent of the length by which hypotheses' scores are divided.
         c: Curvature parameter of the Lorentz models: the sectional curvature is -c.
         vector_lr: Learning rate of sst's singular vectors; if left out, it goes with lr.
+        sigma_lr: Learning rate of sst's singular values; if left out, it goes with lr.
         vectors: sst: ambient, stiefel, polar or sphere, as for graphs.
         steps_per_iteration: sst: steps between draws; relora and refactor: between restarts; galore: between
             projections.
@@ -121,6 +122,7 @@ class TextSettings:
     length_penalty: float = 1.0
     c: float = 1.0
     vector_lr: float | None = None
+    sigma_lr: float | None = None
     vectors: str = "ambient"
     steps_per_iteration: int | None = None
     warmup_steps: int | None = None
@@ -154,6 +156,7 @@ class TextSettings:
         recipe = text_recipe(self.model, self.dim)
         if self.lr is not None:
             recipe["vector_lr"] *= self.lr / recipe["lr"]
+            recipe["sigma_lr"] = recipe["sigma_lr"] / recipe["lr"] * self.lr
         missing = {f.name: recipe[f.name] for f in dataclasses.fields(self) if getattr(self, f.name) is None}
         full = ResolvedTextSettings(**{**dataclasses.asdict(self), **missing})
         for name, names in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("sharding", SHARDINGS)):
@@ -168,7 +171,8 @@ class TextSettings:
             ("dim", "heads", "layers", "feedforward", "steps", "tokens", "accumulate", "length", "eval_every"), 1
         )
         lowest |= dict.fromkeys(("average", "beam"), 1)
-        lowest |= dict.fromkeys(("lr", "vector_lr", "weight_decay", "grad_clip", "lr_warmup", "length_penalty"), 0)
+        lowest |= dict.fromkeys(("lr", "vector_lr", "sigma_lr", "weight_decay", "grad_clip"), 0)
+        lowest |= dict.fromkeys(("lr_warmup", "length_penalty"), 0)
         for name, low in lowest.items():
             value = getattr(full, name)
             if not value >= low:
@@ -224,6 +228,7 @@ class ResolvedTextSettings(TextSettings):
     grad_clip: float
     label_smoothing: float
     vector_lr: float
+    sigma_lr: float
     steps_per_iteration: int
     warmup_steps: int
     decomposition: str

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hypersst.datasets import load
-from hypersst.experiments.bench import missing, recorded
+from hypersst.experiments.bench import failed, missing, recorded
 from hypersst.experiments.checkpoint import load_checkpoint, save_checkpoint
 from hypersst.experiments.cli import main
 from hypersst.experiments.methods import METHODS, RESETS
@@ -160,7 +160,7 @@ def test_the_command_freezes_them_in_its_record(tmp_path: Path) -> None:
 
 
 def _older(settings: Settings) -> dict[str, object]:
-    return {name: value for name, value in settings.to_dict().items() if name not in LATER}
+    return {name: value for name, value in settings.to_dict().items() if name not in (*LATER, "sigma_lr")}
 
 
 def test_what_came_later_has_the_values_of_the_recipes_that_there_were() -> None:
@@ -172,7 +172,8 @@ def test_older_records_are_those_of_the_same_runs_and_stand_in_tables(tmp_path: 
     path, run = tmp_path / "t.jsonl", Settings(method="sst", epochs=2, eval_every=1).resolve()
     record = replace(train(run), settings=_older(run))
     append_record(path, record)
-    assert missing([run], path) == []
+    (tmp_path / "t-failed.jsonl").write_text(json.dumps({"settings": _older(run), "reason": ""}) + "\n")
+    assert missing([run], path) == [] and failed([run], path) == [run]
     assert missing([replace(run, reset="none")], path) == [replace(run, reset="none")]
     [found] = recorded([run], path)
     assert found == replace(record, settings=run.to_dict())
@@ -189,7 +190,7 @@ def test_an_older_checkpoint_is_continued_bit_for_bit(method: str, tmp_path: Pat
     path, settings = tmp_path / "c.pt", Settings(method=method, epochs=4, eval_every=2, steps_per_iteration=3)
     train(settings, checkpoint=path)
     state = load_checkpoint(path)
-    state["settings"] = {name: value for name, value in state["settings"].items() if name not in LATER}
+    state["settings"] = {name: value for name, value in state["settings"].items() if name not in (*LATER, "sigma_lr")}
     save_checkpoint(path, state)
     longer = replace(settings, epochs=8)
     assert _result(train(longer, resume=path)) == _result(train(longer))

@@ -130,3 +130,13 @@ def test_the_rate_of_vectors_goes_with_the_learning_rate() -> None:
     usual, faster = Settings(**sst).resolve(), Settings(**sst, lr=0.06).resolve()
     assert faster.vector_lr / usual.vector_lr == pytest.approx(0.06 / usual.lr)
     assert Settings(**sst, lr=0.06, vector_lr=0.5).resolve().vector_lr == 0.5
+
+
+def test_so_does_the_rate_of_singular_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    sst = {"dataset": "cora", "method": "sst"}
+    assert Settings(**sst, lr=0.06).resolve().sigma_lr == 0.06
+    assert Settings(**sst, lr=0.06, sigma_lr=0.5).resolve().sigma_lr == 0.5
+    _freeze(tmp_path, monkeypatch, [{"lr": 0.02, "sigma_lr": 0.1}])
+    assert Settings(**sst, lr=0.04).resolve().sigma_lr == pytest.approx(0.2)
+    with pytest.raises(ValueError, match="`sigma_lr` must be at least 0"):
+        Settings(**sst, sigma_lr=-1.0).resolve()
