@@ -104,7 +104,7 @@ def _geometry() -> list[Settings]:
 def _others() -> list[Settings]:
     elsewhere = {dataset for dataset, _ in _PAPER}
     return [
-        Settings(dataset=name, task=dataset.tasks[0], model=model, seed=0, epochs=500, patience=100)
+        Settings(dataset=name, task=dataset.tasks[0], model=model, seed=0, epochs=500, patience=500)
         for name, dataset in DATASETS.items()
         if name not in elsewhere
         for model in ("hybonet", "gcn")

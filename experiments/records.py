@@ -1,4 +1,8 @@
-"""One JSON object per run: what was asked for, with what versions, and what came out."""
+"""One JSON object per run: what was asked for, with what versions, and what came out.
+
+A table's file has one a line, the first one complete. Lines that begin with ``"as_first": true`` leave out what
+settings, versions, device, threads and data have in common with the first.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +34,9 @@ __all__ = [
     "versions",
     "write_record",
 ]
+
+
+_GIVEN = ("settings", "versions", "device", "threads", "data")
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,41 @@ def write_record(path: Path, record: Record) -> None:
 
 def append_record(path: Path, record: Record) -> None:
     """Add one line to a table's file; lines of several processes do not mix."""
-    append_line(path, json.dumps(asdict(record)))
+    line = asdict(record)
+    if path.exists():
+        with path.open() as file:
+            first = file.readline()
+        if first.strip():
+            line = _shortened(line, json.loads(first))
+    append_line(path, json.dumps(line))
+
+
+def _shortened(line: dict[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what ``first`` says too; a line that lacks a name of its settings or versions stays complete."""
+    line = json.loads(json.dumps(line))  # tuples are lists there
+    if any(first[name].keys() - line[name].keys() for name in ("settings", "versions")):
+        return line
+    return {"as_first": True} | {
+        name: _difference(value, first[name]) if isinstance(value, dict) and name in _GIVEN else value
+        for name, value in line.items()
+        if name not in _GIVEN or value != first[name]
+    }
+
+
+def _difference(values: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in first or value != first[name]}
+
+
+def _completed(line: dict[str, Any], first: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo `_shortened`."""
+    if not line.pop("as_first", False):
+        return line
+    for name in _GIVEN:
+        if isinstance(first[name], dict):
+            line[name] = {**first[name], **line.get(name, {})}
+        else:
+            line.setdefault(name, first[name])
+    return line
 
 
 def append_line(path: Path, line: str) -> None:
@@ -134,5 +176,6 @@ def read_records(path: Path) -> list[Record]:
     """Read a table's file, one record a line, with the settings that came later; a missing file has none."""
     if not path.exists():
         return []
-    found = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    found = [_completed(line, lines[0]) for line in lines]
     return [Record(**{**record, "settings": with_later(record["settings"])}) for record in found]

@@ -56,6 +56,24 @@ def test_a_grid_makes_only_the_records_that_are_missing(tmp_path: Path) -> None:
     assert len(read_records(path)) == 3
 
 
+def test_later_lines_of_a_table_say_what_differs_from_the_first(tmp_path: Path) -> None:
+    path, runs = tmp_path / "t.jsonl", _runs(2)
+    one, two = (_record(run.to_dict(), f1=0.5) for run in runs)
+    records = [
+        replace(one, versions={"torch": "1", "commit": "a"}),
+        replace(two, versions={"torch": "2", "commit": "a"}, device="other"),
+        replace(two, versions={"torch": "2"}),  # no checkout
+        replace(one, versions={"torch": "1", "commit": "a", "python": "3"}),
+    ]
+    for record in records:
+        append_record(path, record)
+    assert read_records(path) == records
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines[1]["settings"] == {"seed": 1} and lines[1]["versions"] == {"torch": "2"}
+    assert lines[1]["device"] == "other" and "device" not in lines[3]
+    assert [line.get("as_first", False) for line in lines] == [False, True, False, True]
+
+
 def test_a_record_of_other_settings_does_not_count(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     (run,) = _runs(1)
