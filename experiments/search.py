@@ -50,9 +50,9 @@ def _axes(base: Mapping[str, Any], dropout: float, method: str) -> Sequence[Sequ
         method: Name of the method.
     """
     lr, decay = base["lr"], base["weight_decay"]
-    if base["dropout"] == dropout:  # less of it for networks that fit less; where there is none, a little
-        dropout = round(0.8 * dropout, 2) if dropout >= 0.2 else (0.0 if dropout else 0.1)
-    dropouts = [{"dropout": base["dropout"]}, {"dropout": dropout}]
+    # Less of it for networks that fit less; where there is none, a little.
+    less = round(0.8 * dropout, 2) if dropout >= 0.2 else (0.0 if dropout else 0.1)
+    dropouts = [{"dropout": base["dropout"]}, {"dropout": less}]
     faster, slower = ([{"lr": lr}, {"lr": factor * lr}] for factor in (2.5, 0.4))
     decays = [{"weight_decay": decay}, {"weight_decay": 0.1 * decay if decay else 1e-3}]
     restarts: list[Mapping[str, Any]] = [
