@@ -12,6 +12,8 @@ from hypersst.experiments.bench import missing, recorded
 from hypersst.experiments.benchmarks import large_graphs, linear_step, manifold_ops, optimizer_step, speed_tables
 from hypersst.experiments.grids import grid
 from hypersst.experiments.report import markdown_table
+from hypersst.experiments.reports.result_tables import score_tables
+from hypersst.experiments.reports.rows import Grid
 from hypersst.experiments.settings import Settings
 from hypersst.experiments.texts.commands import concerns_texts
 from hypersst.experiments.texts.settings import TextSettings
@@ -23,6 +25,7 @@ RESULTS = ROOT / "experiments" / "results"
 
 DECISIONS = (ROOT / "docs" / "decisions.md").read_text()
 PERFORMANCE = (ROOT / "docs" / "performance.md").read_text()
+DATASETS = (ROOT / "docs" / "datasets.md").read_text()
 
 
 def _table(name: str, page: str = README) -> str:
@@ -64,6 +67,16 @@ def test_the_table_of_cora_is_made_of_the_records() -> None:
     path, runs = RESULTS / "cora.jsonl", grid("cora")
     assert missing(runs, path) == []
     assert _table("cora") == markdown_table(recorded(runs, path))
+
+
+def test_the_scores_of_the_other_sets_are_made_of_the_records() -> None:
+    path, runs = RESULTS / "others.jsonl", grid("others")
+    assert missing(runs, path) == []
+    records = recorded(runs, path)
+    assert _table("others", DATASETS) == score_tables(Grid(records))[0].markdown()
+    links = [record for record in records if record.settings["task"] == "lp"]
+    said = " and ".join(f"ROC-AUC {100 * r.test['roc_auc']:.1f} ({r.settings['model']})" for r in links)
+    assert f"no classes; links: {said}." in DATASETS
 
 
 def test_the_table_of_step_times_is_made_of_the_record() -> None:
