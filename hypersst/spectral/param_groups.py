@@ -88,8 +88,8 @@ def param_groups(
         weight_decay: Give it to an optimizer with *decoupled* decay: L2 in the gradient of an adaptive optimizer is
             another thing, and with the same number trains to another result.
         vector_lr: Learning rate of the vectors, in ``unit``; ``lr`` if left out.
-        sigma_lr: Learning rate of the singular values; ``lr`` if left out. Rates that fall may begin at a few times that,
-            since Adam moves a dense weight further in a step than its singular values (docs/decisions.md).
+        sigma_lr: Learning rate of the singular values; ``lr`` if left out. Where rates fall, up to five times that has
+            paid: Adam moves a dense weight further in a step than its singular values (docs/decisions.md).
         unit: How ``vector_lr`` reads. ``"optimizer"``: as the optimizer reads it. ``"radians"``: the angle by which an
             adaptive optimizer turns a row. ``"elements"``: the change of each entry. The latter two are converted for
             the optimizer at hand, in one group per length of row where needed.
