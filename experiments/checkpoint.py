@@ -71,7 +71,7 @@ def check_same_run(saved: dict[str, Any], wanted: dict[str, Any]) -> None:
     Raises:
         CheckpointError: Naming each setting that differs, with both values.
     """
-    saved = with_later(saved)
+    saved = {name: value for name, value in with_later(saved).items() if name in saved or name in wanted}
     names = [n for n in wanted | saved if n not in _MAY_DIFFER and saved.get(n) != wanted.get(n)]
     if names:
         listed = ", ".join(f"`{n}` is {saved.get(n)!r} there and {wanted.get(n)!r} here" for n in names)

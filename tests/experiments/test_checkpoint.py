@@ -51,4 +51,4 @@ def test_a_missing_file_and_a_foreign_file_are_refused(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_model_is_refused_with_both_names() -> None:
     with pytest.raises(CheckpointError, match="`model` is 'hybonet' there and 'hgcn' here"):
         check_same_run({"model": "hybonet", "lr": 0.1, "epochs": 5}, {"model": "hgcn", "lr": 0.1, "epochs": 9})
-    check_same_run({"model": "hgcn", "epochs": 5}, {"model": "hgcn", "epochs": 9})
+    check_same_run({"model": "hgcn", "lr": 0.1, "epochs": 5}, {"model": "hgcn", "lr": 0.1, "epochs": 9})
