@@ -119,6 +119,7 @@ def _sst(model: nn.Module, settings: MethodSettings, between: Between) -> Traine
         factors=settings.factors,
         recompute=settings.recompute,
         storage=settings.storage,
+        balanced=settings.balanced,
     )
     optimizer = _optimizer(model, settings, between)
     sampler = SSTSampler(

@@ -30,6 +30,7 @@ SEARCHED = (
     "steps_per_iteration",
     "warmup_steps",
     "decomposition",
+    "balanced",
     "galore_scale",
 )
 """What the search decides."""
@@ -38,7 +39,7 @@ SEARCHED = (
 _FALL = {"airport": 5000}
 
 _SHORT: Mapping[str, Any] = {"steps_per_iteration": 20, "warmup_steps": 5}
-"""Short iterations, beside those of a method's recipe."""
+"""Short iterations, beside those of a rival's recipe."""
 
 
 def _axes(base: Mapping[str, Any], dropout: float, method: str) -> Sequence[Sequence[Mapping[str, Any]]]:
@@ -65,7 +66,7 @@ def _axes(base: Mapping[str, Any], dropout: float, method: str) -> Sequence[Sequ
         "relora": [dropouts, faster, restarts],
         "refactor": [dropouts, slower, restarts],
         "galore": [dropouts, faster, [{"galore_scale": base["galore_scale"]}, {"galore_scale": 1.0}]],
-        "sst": [dropouts, _vector_rates(base), restarts],
+        "sst": [dropouts, _vector_rates(base), [{"balanced": False}, {"balanced": True}]],
     }
     return axes[method]
 
@@ -89,7 +90,7 @@ def candidates(dataset: str, task: str, model: str, method: str) -> list[dict[st
     falling = {"schedule": "linear", "epochs": _FALL.get(dataset, 2000)}
     last = axes[1:]
     if method == "sst":
-        falling |= _SHORT
+        falling["balanced"] = True
         last = [_vector_rates(base), [{"sigma_lr": base["lr"]}, {"sigma_lr": 5 * base["lr"]}]]
     choices = [*itertools.product(*axes), *itertools.product([falling], *last)]
     found = []

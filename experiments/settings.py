@@ -46,7 +46,7 @@ LATER: Mapping[str, Any] = {
 def with_later(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Complete the settings of an older record or checkpoint by those that came later."""
     later = LATER if "task" in settings else {}  # texts name no task
-    return {**later, "sigma_lr": settings["lr"], **settings}
+    return {**later, "sigma_lr": settings["lr"], "balanced": False, **settings}
 
 
 #: What `Settings.dataset` says of a graph that was handed over in memory.
@@ -102,6 +102,7 @@ class Settings:
         reset: sst: whose optimizer state a draw clears: all (vectors and singular values), vectors, or none.
         sigma: sst: which singular values train: all, or the active ones.
         factors: sst: svd, or random (vectors at random in place of each decomposition; the weight moves).
+        balanced: sst: factor Lorentz weights in coordinates of equal size, the time as large as the others.
         galore_scale: galore: factor of the projected steps.
         execution: sst: auto, composed or factored.
         nodes: Number of nodes of the sets synthetic and disease-tree; 0 for those that come in one size.
@@ -149,6 +150,7 @@ class Settings:
     reset: str | None = None
     sigma: str | None = None
     factors: str | None = None
+    balanced: bool | None = None
     galore_scale: float | None = None
     execution: str | None = None
     nodes: int | None = None
@@ -260,6 +262,7 @@ class ResolvedSettings(Settings):
     reset: str
     sigma: str
     factors: str
+    balanced: bool
     galore_scale: float
     execution: str
     nodes: int

@@ -81,6 +81,7 @@ class TextSettings:
         reset: sst: whose optimizer state a draw clears: all (vectors and singular values), vectors, or none.
         sigma: sst: which singular values train: all, or the active ones.
         factors: sst: svd, or random.
+        balanced: sst: factor Lorentz weights in coordinates of equal size, the time as large as the others.
         galore_scale: galore: factor of the projected steps.
         execution: sst: auto, composed or factored.
         recompute: sst: compose weights again in the backward pass instead of keeping them; not for Lorentz layers.
@@ -132,6 +133,7 @@ class TextSettings:
     reset: str = "all"
     sigma: str = "all"
     factors: str = "svd"
+    balanced: bool = False
     galore_scale: float | None = None
     execution: str = "auto"
     recompute: bool = False

@@ -106,6 +106,19 @@ class LorentzLinear(nn.Module):
         """Numbers of coordinates that go in and come out."""
         return self.in_channels + 1, self.out_channels + 1
 
+    @property
+    def column_sizes(self) -> Tensor | None:
+        """Sizes of the coordinates that the weight's columns are multiplied by, relative to each other.
+
+        Far from the origin the time coordinate is as long as all space coordinates together, hence ``√in_channels``
+        times as long as one of them. ``None`` where no column is for the time.
+        """
+        if self.time == "hyperplane":
+            return None
+        sizes = torch.ones(self.in_channels + 1)
+        sizes[0] = math.sqrt(self.in_channels)
+        return sizes
+
     def reset_parameters(self) -> None:
         """Draw the weight anew and set bias and scale to their first values."""
         rows, _ = self.weight.shape

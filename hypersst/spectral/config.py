@@ -48,6 +48,8 @@ class SSTConfig:
         recompute: Keep no composed weight between forward and backward pass; every selected layer must be a plain
             linear map then.
         storage: Of frozen vectors: ``"float32"`` (the type of the weight), ``"bfloat16"`` or ``"int8"``.
+        balanced: Factor W·diag(s) instead of the weight where its module has ``column_sizes`` s, as
+            `hypersst.nn.LorentzLinear` has: the numbers that the columns are multiplied by are of equal size then.
 
     Raises:
         ValueError: If a rank is out of range.
@@ -63,6 +65,7 @@ class SSTConfig:
     factors: str = "svd"
     recompute: bool = False
     storage: str = "float32"
+    balanced: bool = False
 
     def __post_init__(self) -> None:
         check_rank(self.rank)

@@ -32,6 +32,12 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}.")
 
 
+# Note [column sizes]: the gradient of a weight is a sum of δxᵀ, so its columns are as unequal as the layer's inputs x.
+# Element-wise Adam on W evens that out, since each entry has a second moment of its own. A singular value has one for
+# uᵀGv, a sum over all columns in which the largest drown the others. So where the sizes s of the inputs are known, we
+# hold W = uᵀ diag(Σ) v diag(1/s), and the factors see inputs of equal size. See docs/decisions.md for what it is worth.
+
+
 class WeightParametrization(nn.Module):
     """A parametrization of ours: `hypersst.merge` leaves the weight it makes as a plain parameter."""
 
@@ -49,6 +55,7 @@ class Spectral(SingularVectors, WeightParametrization):
     ``u``, ``v``                 all vectors as rows, frozen; ``None`` if all are active    ``(k, m)``, ``(k, n)``
     ``u_scale``, ``v_scale``     scales of ``u`` and ``v`` stored as int8, else ``None``    ``(k, ⌈m/128⌉)``, …
     ``index``                    which rows are active, a buffer                            ``(r,)``
+    ``column_scale``             see ``column_sizes``, a buffer or ``None``                 ``(n,)``
     ============================ ========================================================== =================
 
     Parameter objects never change identity: draws and decompositions swap values in place, so optimizers, compiled
@@ -81,14 +88,19 @@ class Spectral(SingularVectors, WeightParametrization):
             rounded: now, at draws (by the rows that are released) and at decompositions; see
             `hypersst.spectral.storage` and docs/memory.md. Casts of the module leave this type as it is. A checkpoint
             is to be loaded after the sampler was built, which draws and so rounds what was active.
+        column_sizes: How large the numbers are that each column is multiplied by, relative to each other, positive and
+            of shape ``(n,)``. The factors are then those of :math:`W\operatorname{diag}(s)`, see
+            Note [column sizes]. Equal ones if left out.
 
     Raises:
-        ValueError: If an option is none of those listed, or ``vectors="polar"``, which turns frozen rows in every step,
-            meets compact storage.
+        ValueError: If an option is none of those listed, ``column_sizes`` are not positive, or ``vectors="polar"``,
+            which turns frozen rows in every step, meets compact storage.
 
     Source: Zhao, Zhang, Li, Liu, Cannistraci (2025), Sparse Spectral Training and Inference on Euclidean and
     Hyperbolic Neural Networks, sec. 3.
     """
+
+    column_scale: Tensor | None
 
     def __init__(
         self,
@@ -100,6 +112,7 @@ class Spectral(SingularVectors, WeightParametrization):
         factors: str = "svd",
         recompute: bool = False,
         storage: str = "float32",
+        column_sizes: Tensor | None = None,
     ) -> None:
         _check_choice("execution", execution, EXECUTIONS)
         _check_choice("gradient", gradient, GRADIENTS)
@@ -120,6 +133,9 @@ class Spectral(SingularVectors, WeightParametrization):
         self.recompute = recompute
         self.plain_linear = False
         self.weight_shape: tuple[int, ...] = ()
+        if column_sizes is not None and not (column_sizes.dim() == 1 and bool((column_sizes > 0).all())):
+            raise ValueError(f"`column_sizes` must be one positive number for each column, got {column_sizes}.")
+        self.register_buffer("column_scale", None if column_sizes is None else column_sizes.detach().reciprocal())
         self._merged: tuple[object, Tensor] | None = None
 
     # -- what parametrize calls ------------------------------------------------------------------------------
@@ -132,6 +148,7 @@ class Spectral(SingularVectors, WeightParametrization):
                 between 1 and ``k``, or `truncate` left too few singular values for a whole weight.
             DecompositionError: If the weight is not finite.
         """
+        scale = self.column_scale
         if weight.dim() < 2:
             raise ValueError(f"`weight` must have at least two dimensions, got shape {tuple(weight.shape)}.")
         if self.weight_shape and weight.shape != self.weight_shape:
@@ -142,9 +159,15 @@ class Spectral(SingularVectors, WeightParametrization):
             raise ValueError(f"`weight` holds {self.k} of {limit} singular values, too few for another: `merge` first.")
         if self.rank > limit:
             raise ValueError(f"`rank` must be between 1 and min{tuple(matrix.shape)} = {limit}, got {self.rank}.")
+        if scale is not None:
+            if scale.numel() != matrix.shape[1]:
+                raise ValueError(f"`column_sizes` must be {matrix.shape[1]}, one a column, got {scale.numel()}.")
+            matrix = matrix / scale.to(matrix)
         u, sigma, v = FACTORS[self.factors](matrix, None)
         if not self.weight_shape:
             self.weight_shape = tuple(weight.shape)
+            if scale is not None:
+                self.column_scale = scale.to(matrix)
             self.register_buffer("index", torch.arange(self.rank, device=u.device))
             self._hold(u, v)
         else:
@@ -171,6 +194,8 @@ class Spectral(SingularVectors, WeightParametrization):
             # Half the cost of reading the weight through two modules, which a small layer feels.
             return F.linear(x, self.forward(sigma), bias)
         self._sync()
+        if self.column_scale is not None:
+            x = x * self.column_scale.to(x.dtype)
         how: dict[str, Any] = {"enhanced": self.gradient == "enhanced", "dtype": self._compute_dtype(sigma)}
         if factored:
             y = factored_linear(x, sigma, *self._factors(), scales=self._scales(), **how, recompute=self.recompute)
@@ -196,6 +221,8 @@ class Spectral(SingularVectors, WeightParametrization):
         weight = compose(
             sigma, *self._factors(), scales=self._scales(), enhanced=self.gradient == "enhanced", dtype=dtype
         )
+        if self.column_scale is not None:
+            weight = weight * self.column_scale.to(dtype)
         return weight if len(self.weight_shape) == 2 else weight.view(self.weight_shape)
 
     def _factors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -238,7 +265,7 @@ class Spectral(SingularVectors, WeightParametrization):
     def refactored(
         self, u: Tensor, sigma: Tensor, v: Tensor, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """New factors, float64, of the weight that ``u, sigma, v`` make; as many as there were."""
+        """New factors, float64, of the matrix that ``u, sigma, v`` make; as many as there were."""
         # In float64, so that the weight moves by the rounding of its new factors only.
         weight = (u.double() * sigma.double()[:, None]).t() @ v.double()
         new_u, new_sigma, new_v = FACTORS[self.factors](weight, generator)
@@ -278,5 +305,6 @@ class Spectral(SingularVectors, WeightParametrization):
 
     def _uncommon(self) -> list[str]:
         options = [self.factors] if self.factors != "svd" else []
+        options += ["balanced"] if self.column_scale is not None else []
         options += ["recompute"] if self.recompute else []
         return options + ([self.storage] if self.storage != "float32" else [])

@@ -34,6 +34,7 @@ def spectral(
     factors: str = "svd",
     recompute: bool = False,
     storage: str = "float32",
+    column_sizes: Tensor | None = None,
 ) -> nn.Module:
     r"""Hold ``module.name`` by its singular values and vectors, in place.
 
@@ -52,6 +53,7 @@ def spectral(
         recompute: See `Spectral`; needs an `nn.Linear` or PyG `Linear` too. Around any other module
             `torch.utils.checkpoint` does the same: it frees the composed weight with all that the module keeps.
         storage: See `Spectral`.
+        column_sizes: See `Spectral`.
 
     Returns:
         ``module`` itself.
@@ -81,6 +83,7 @@ def spectral(
         factors=factors,
         recompute=recompute,
         storage=storage,
+        column_sizes=column_sizes,
     )
     parametrization.plain_linear = name == "weight" and is_plain_linear(module)
     if execution == "factored" and not parametrization.plain_linear:

@@ -93,7 +93,7 @@ def spectralize(
         rank: Pairs of singular vectors that train at a time: an integer, or a share of ``min(m, n)`` in (0, 1]. Where
             it leaves no vector frozen the weight is trained fully, and the report says so.
         **options: The other fields of `SSTConfig`: ``include, exclude, rank_pattern, execution, gradient, vectors,
-            factors, recompute, storage``.
+            factors, recompute, storage, balanced``.
 
     Returns:
         A printable report: shape, rank, numbers and predicted memory, beside full-rank training, LoRA and GaLore.
@@ -141,6 +141,7 @@ def spectralize(
             factors=config.factors,
             recompute=config.recompute,
             storage=config.storage,
+            column_sizes=_column_sizes(target) if config.balanced else None,
         )
     result = report(model)
     full = [layer.name for layer in result.layers if layer.note]
@@ -154,6 +155,11 @@ def _refuse_sharded(verb: str, model: nn.Module) -> None:
         raise ValueError(
             f"`model` must not be sharded: `{verb}` before `fully_shard`, or a model that has loaded the whole state."
         )
+
+
+def _column_sizes(target: Target) -> Tensor | None:
+    """What the module says of the numbers that the columns of its weight are multiplied by."""
+    return getattr(target.module, "column_sizes", None) if target.tensor == "weight" else None
 
 
 def _is_plain(target: Target) -> bool:

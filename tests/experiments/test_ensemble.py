@@ -107,11 +107,12 @@ def test_each_copy_equals_its_single_run(model: str, task: str, method: str) -> 
         {"factors": "random"},
         {"factors": "random", "decomposition": "1"},
         {"warmup_steps": 0},
+        {"model": "hybonet", "balanced": True},
     ],
     ids=str,
 )
 def test_each_copy_of_an_ablation_equals_its_single_run(ablation: dict[str, object]) -> None:
-    settings, data = _settings(model="gcn", method="sst", **ablation), _task("nc")
+    settings, data = _settings(**{"model": "gcn", "method": "sst", **ablation}), _task("nc")
     _assert_equal_runs(Ensemble(settings, SEEDS, data), settings, data, STEPS)
 
 
