@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hypersst.datasets import PAD
+from hypersst.experiments.texts.cross_entropy import cross_entropy_sum
 
 __all__ = ["TextBatch", "negative_log_likelihood"]
 
@@ -49,6 +48,4 @@ def negative_log_likelihood(model: nn.Module, batch: TextBatch, label_smoothing:
         label_smoothing: Share of each target's probability that is spread over all words, in [0, 1).
     """
     logits = model(*batch.inputs).flatten(0, 1)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    targets = batch.targets.flatten()
-    return F.cross_entropy(logits, targets, ignore_index=PAD, label_smoothing=label_smoothing, reduction="sum")
+    return cross_entropy_sum(logits, batch.targets.flatten(), ignore=PAD, label_smoothing=label_smoothing)
