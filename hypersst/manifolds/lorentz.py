@@ -77,8 +77,7 @@ class Lorentz(Curvature, geoopt.Lorentz):
     def projx(self, x: Tensor, *, dim: int = -1) -> Tensor:
         """Keep the space part, at most ``max_radius`` far, and recompute time."""
         x = full(x)
-        space = bounded(lorentz_math.space_part(x, dim=dim), dim=dim)
-        return lorentz_math.from_space(space, self.c, cap=self._cap(x.dtype), dim=dim)
+        return lorentz_math.from_space(x, self.c, cap=self._cap(x.dtype), dim=dim, ambient=True)
 
     def proju(self, x: Tensor, v: Tensor, *, dim: int = -1) -> Tensor:
         """Orthogonal projection of an ambient vector onto the tangent space at x."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from hypersst.manifolds.chord import squared_chord
 from hypersst.manifolds.normalized import normalize as normalize
 from hypersst.manifolds.radial import radial
-from hypersst.manifolds.stable import asinh, dot, log_ratio, norm, sqrt0
+from hypersst.manifolds.stable import asinh, bounded, dot, log_ratio, norm, sqrt0
 
 
 def time_part(x: Tensor, *, dim: int = -1) -> Tensor:
@@ -41,25 +41,28 @@ def inner(u: Tensor, v: Tensor, *, dim: int = -1, keepdim: bool = False) -> Tens
     return product if keepdim else product.squeeze(dim)
 
 
-def from_space(space: Tensor, c: Tensor, *, cap: float | Tensor | None = None, dim: int = -1) -> Tensor:
+def from_space(
+    space: Tensor, c: Tensor, *, cap: float | Tensor | None = None, dim: int = -1, ambient: bool = False
+) -> Tensor:
     r"""Point with the given space part, :math:`\bigl(\sqrt{1/c + \lVert s\rVert^2},\; s\bigr)`.
 
     Args:
         space: Space part, shape ``(*, d)``.
         c: Positive curvature parameter.
-        cap: With a cap, space is first shortened to at most :math:`\sinh(\mathrm{cap})/\sqrt c`.
+        cap: With a cap, space is first shortened to at most :math:`\sinh(\mathrm{cap})/\sqrt c`, and coordinates may be
+            as large as floats are.
         dim: Axis of the coordinates.
+        ambient: Whether ``space`` has a time coordinate before it, which is ignored.
 
     Returns:
         Points, shape ``(*, d + 1)``.
     """
-    if cap is None:
-        time = (1 / c + dot(space, space, dim=dim)).sqrt()
-        return torch.cat((time, space), dim=dim)
-    limit = (cap.sinh() if isinstance(cap, Tensor) else math.sinh(cap)) / c.sqrt()
-    length = norm(space, dim=dim)
-    time = (1 / c + length.clamp_max(limit).square()).sqrt()
-    return torch.cat((time, space * (limit / length.clamp_min(limit))), dim=dim)
+    if isinstance(cap, Tensor):
+        limit = cap.sinh() / c.sqrt()
+        space = bounded(space_part(space, dim=dim) if ambient else space, dim=dim)
+        space, cap, ambient = space * (limit / norm(space, dim=dim).clamp_min(limit)), None, False
+    longest = None if cap is None else math.sinh(cap)
+    return radial(space, c.sqrt(), "length", cap=longest, time_in=ambient, time_out=True, dim=dim)
 
 
 def tangent_from_space(x: Tensor, space: Tensor, *, dim: int = -1) -> Tensor:

@@ -1,4 +1,4 @@
-r"""Radial maps :math:`v \mapsto f(k\lVert v\rVert)\,v`: exponential maps and logarithms at the origin.
+r"""Radial maps :math:`v \mapsto f(k\lVert v\rVert)\,v`: exponential maps, logarithms and projections at the origin.
 
 # Note [radial maps]
 
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from hypersst.manifolds.rows import combined, kept_by_row, row_dot
-from hypersst.manifolds.stable import asinh, norm
+from hypersst.manifolds.stable import asinh, bounded, norm
 
 __all__ = ["radial"]
 
@@ -42,10 +42,13 @@ def radial(
     Args:
         x: Vectors v, shape ``(*, d)``; with ``time_in`` behind a coordinate that is ignored, shape ``(*, d + 1)``.
         k: Positive factor of their length, a tensor with no axes: :math:`\sqrt c`.
-        profile: ``"sinh"``, ``"asinh"``, ``"tanh"`` or ``"artanh"``: f is that function of r, over r.
-        cap: Largest argument of the ``"sinh"`` or ``"tanh"``; no cap if None.
+        profile: ``"sinh"``, ``"asinh"``, ``"tanh"`` or ``"artanh"``: f is that function of r, over r. Or ``"length"``:
+            f is 1, and with a cap :math:`\min(r, \mathrm{cap})/r`; coordinates so large that their squares would
+            overflow count as smaller.
+        cap: Largest argument of the ``"sinh"`` or ``"tanh"``, largest ``"length"``; no cap if None.
         time_in: Whether the vectors have a first coordinate that is their time.
-        time_out: Whether results shall: :math:`\cosh(r)/k` for ``"sinh"``, zero for ``"asinh"``.
+        time_out: Whether results shall: :math:`\cosh(r)/k` for ``"sinh"``, zero for ``"asinh"``,
+            :math:`\sqrt{1 + \min(r, \mathrm{cap})^2}/k` for ``"length"``.
         dim: Axis of the coordinates.
 
     Returns:
@@ -68,7 +71,7 @@ class _Radial(torch.autograd.Function):
         lead = None
         if time_out:
             lead = of_time[0] / k if of_time else torch.zeros_like(factor)
-        return combined(factor, _space(x, time_in, dim), lead=lead, dim=dim), *rows
+        return combined(factor, _vectors(x, profile, cap, time_in, dim), lead=lead, dim=dim), *rows
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -86,7 +89,7 @@ class _Radial(torch.autograd.Function):
         if torch.is_grad_enabled():
             numbers = list(_rows(x, k, profile, cap, time_in, dim))
         factor, slope, *of_time = numbers
-        v, g = _space(x, time_in, dim), _space(grad, time_out, dim)
+        v, g = _vectors(x, profile, cap, time_in, dim), _space(grad, time_out, dim)
         along = row_dot(g, v, dim=dim)
         pull = k.square() * slope * along
         if time_out and of_time:
@@ -107,9 +110,14 @@ def _space(x: Tensor, time: bool, dim: int) -> Tensor:
     return x.narrow(dim, 1, x.size(dim) - 1) if time else x
 
 
+def _vectors(x: Tensor, profile: str, cap: float | None, time: bool, dim: int) -> Tensor:
+    v = _space(x, time, dim)
+    return bounded(v, dim=dim) if profile == "length" and cap is not None else v
+
+
 def _rows(x: Tensor, k: Tensor, profile: str, cap: float | None, time_in: bool, dim: int) -> tuple[Tensor, ...]:
     """Factor f and slope s, and of a sinh time h and its slope p."""
-    length = norm(_space(x, time_in, dim), dim=dim)
+    length = norm(_vectors(x, profile, cap, time_in, dim), dim=dim)
     r = (k * length).clamp_min(torch.finfo(x.dtype).eps)
     return kept_by_row(x, *_PROFILES[profile](r, cap), dim=dim)
 
@@ -146,9 +154,20 @@ def _artanh(r: Tensor, cap: None) -> tuple[Tensor, ...]:
     return factor, torch.where(r > inside, 0.0, slope)
 
 
+def _length(r: Tensor, cap: float | None) -> tuple[Tensor, ...]:
+    if cap is None:
+        time = (1 + r.square()).sqrt()
+        return torch.ones_like(r), torch.zeros_like(r), time, time.reciprocal()
+    beyond, capped = r > cap, r.clamp_max(cap)
+    factor, time = capped / r, (1 + capped.square()).sqrt()
+    # Two quotients: the square of r may overflow.
+    return factor, torch.where(beyond, -factor / r / r, 0.0), time, torch.where(beyond, 0.0, time.reciprocal())
+
+
 _PROFILES: dict[str, Callable[[Tensor, Any], tuple[Tensor, ...]]] = {
     "sinh": _sinh,
     "asinh": _asinh,
     "tanh": _tanh,
     "artanh": _artanh,
+    "length": _length,
 }

@@ -79,13 +79,14 @@ def from_chart(v: Tensor, manifold: Lorentz | PoincareBall, chart: str) -> Tenso
         tensor([1.2500, 0.7500])
     """
     check_chart(chart)
-    v = bounded(at_least_float32(v))
+    v = at_least_float32(v)
+    if chart == "space" and isinstance(manifold, Lorentz):
+        return manifold.projx(F.pad(v, (1, 0)))  # which bounds v and computes time
+    v = bounded(v)
     if chart == "tangent":
         return exp0(v, manifold)
     if isinstance(manifold, Lorentz):
-        # The projection computes time.
-        point = F.pad(v, (1, 0)) if chart == "space" else poincare_to_lorentz(v, manifold.c)
-        return manifold.projx(point)
+        return manifold.projx(poincare_to_lorentz(v, manifold.c))
     if chart == "space":
         v = v / (1.0 + torch.sqrt(1.0 + manifold.c * dot(v, v)))
     return manifold.projx(v)
