@@ -6,7 +6,20 @@ import torch
 
 from hypersst.manifolds.radial import radial
 
-FUNCTIONS = {"sinh": mpmath.sinh, "asinh": mpmath.asinh, "tanh": mpmath.tanh, "artanh": mpmath.atanh}
+FUNCTIONS = {
+    "sinh": mpmath.sinh,
+    "asinh": mpmath.asinh,
+    "tanh": mpmath.tanh,
+    "artanh": mpmath.atanh,
+    "length": lambda r: r,
+}
+TEXTBOOK = {
+    "sinh": torch.sinh,
+    "asinh": torch.asinh,
+    "tanh": torch.tanh,
+    "artanh": torch.atanh,
+    "length": lambda r: r,
+}
 GRID = (0.0, 1e-30, 1e-12, 1e-8, 1e-7, 3e-7, 1e-6, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 0.9)
 ONE = torch.tensor(1.0, dtype=torch.float64)
 profiles = pytest.mark.parametrize("profile", FUNCTIONS)
@@ -18,8 +31,9 @@ def textbook(x, k, profile, cap, time_in, time_out):
     v = x[..., 1:] if time_in else x
     r = k * v.norm(dim=-1, keepdim=True)
     argument = r if cap is None else r.clamp_max(cap)
-    y = getattr(torch, profile if profile != "artanh" else "atanh")(argument) / r * v
-    time = argument.cosh() / k if profile == "sinh" else torch.zeros_like(r)
+    y = TEXTBOOK[profile](argument) / r * v
+    times = {"sinh": argument.cosh() / k, "length": (1 + argument.square()).sqrt() / k}
+    time = times.get(profile, torch.zeros_like(r))
     return torch.cat((time, y), dim=-1) if time_out else y
 
 
@@ -59,7 +73,10 @@ def test_jacobians_are_right_down_to_zero(profile, dtype):
 @pytest.mark.parametrize("time", [(False, False), (True, False), (False, True), (True, True)], ids=str)
 @pytest.mark.parametrize(
     ("profile", "cap"),
-    [("sinh", None), ("sinh", 0.5), ("tanh", None), ("tanh", 0.5), ("asinh", None), ("artanh", None)],
+    [
+        *[("sinh", None), ("sinh", 0.5), ("tanh", None), ("tanh", 0.5), ("asinh", None), ("artanh", None)],
+        *[("length", None), ("length", 0.5)],
+    ],
 )
 def test_first_and_second_derivatives_equal_those_of_the_textbook_form(profile, cap, time, dim):
     generator = torch.Generator().manual_seed(0)
@@ -103,3 +120,14 @@ def test_inverse_hyperbolic_tangent_is_finite_at_and_beyond_the_border():
     value.sum().backward()
     assert value.isfinite().all()
     assert v.grad.isfinite().all()
+
+
+@dtypes
+def test_lengths_that_would_overflow_are_cut_to_the_cap_and_move_nothing(dtype):
+    large = torch.finfo(dtype).max
+    x = torch.tensor([[large, -large], [large**0.75, 0.0]], dtype=dtype, requires_grad=True)
+    y = radial(x, ONE.to(dtype), "length", cap=3.0, time_out=True)
+    root = 4.5**0.5
+    torch.testing.assert_close(y, torch.tensor([[10**0.5, root, -root], [10**0.5, 3.0, 0.0]], dtype=dtype))
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    assert gradient.abs().max() < 1e-15
