@@ -1,7 +1,7 @@
 """Candidates among which recipes are chosen: as many for each method, and the recipe that it starts from among them.
 
 Eight of constant rates, from three choices between two alternatives each; and four of rates that fall to zero over the
-epochs, from two such choices: the last two, for SST those of the singular vectors' and the singular values' rates.
+epochs, from two such choices: the last two, for SST those of balance and of the singular values' rate.
 
 Each candidate says every setting that the search decides, so that it stays what it is when a recipe has been chosen.
 """
@@ -41,6 +41,8 @@ _FALL = {"airport": 5000}
 _SHORT: Mapping[str, Any] = {"steps_per_iteration": 20, "warmup_steps": 5}
 """Short iterations, beside those of a rival's recipe."""
 
+_BALANCES = [{"balanced": False}, {"balanced": True}]
+
 
 def _axes(base: Mapping[str, Any], dropout: float, method: str) -> Sequence[Sequence[Mapping[str, Any]]]:
     """Three choices between two alternatives each, the recipe ``base`` among their combinations.
@@ -66,7 +68,7 @@ def _axes(base: Mapping[str, Any], dropout: float, method: str) -> Sequence[Sequ
         "relora": [dropouts, faster, restarts],
         "refactor": [dropouts, slower, restarts],
         "galore": [dropouts, faster, [{"galore_scale": base["galore_scale"]}, {"galore_scale": 1.0}]],
-        "sst": [dropouts, _vector_rates(base), [{"balanced": False}, {"balanced": True}]],
+        "sst": [dropouts, _vector_rates(base), _BALANCES],
     }
     return axes[method]
 
@@ -90,8 +92,9 @@ def candidates(dataset: str, task: str, model: str, method: str) -> list[dict[st
     falling = {"schedule": "linear", "epochs": _FALL.get(dataset, 2000)}
     last = axes[1:]
     if method == "sst":
-        falling["balanced"] = True
-        last = [_vector_rates(base), [{"sigma_lr": base["lr"]}, {"sigma_lr": 5 * base["lr"]}]]
+        *_, faster = _vector_rates(base)
+        falling |= faster
+        last = [_BALANCES, [{"sigma_lr": base["lr"]}, {"sigma_lr": 5 * base["lr"]}]]
     choices = [*itertools.product(*axes), *itertools.product([falling], *last)]
     found = []
     for choice in choices:
