@@ -1,8 +1,8 @@
 """Cross-entropy with smoothed labels in one pass over the logits.
 
-A vocabulary makes logits the largest tensors of a small Transformer. `torch.nn.functional.cross_entropy` goes over them
-about ten times, with label smoothing half of a step of 64 dimensions and 4,000 words on a CPU. Here each block of rows
-is fetched once: its losses and its gradient are worked out while it is in the cache.
+A vocabulary makes logits the largest tensors of a small Transformer, and `torch.nn.functional.cross_entropy` with its
+backward pass goes over them many times. Here each block of rows is fetched once: its losses and its gradient are worked
+out while it is in the cache.
 """
 
 from __future__ import annotations
