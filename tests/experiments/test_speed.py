@@ -285,7 +285,7 @@ def test_the_command_writes_every_field_and_keeps_other_records(
             assert result["ms"].keys() == result["steps"].keys() == {over, under}
             assert all(ms > 0 for ms in result["ms"].values())
     sst = results["sst-disease-tree-nc"]
-    assert sst["steps"] == {"sst": 50, "full": 50}  # from one decomposition to the next
+    assert sst["steps"] == {"sst": 20, "full": 20}  # from one decomposition to the next
     assert 0 < sst["decomposition_share"] < 1
     assert results["reference-disease-tree-lp"]["asked"] == [
         {"quantity": "ratio", "bound": 1e9, "at_least": True, "device": "cpu", "met": False}
