@@ -30,13 +30,14 @@ def calls(case, dtype=None):
 
 @pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("model", MODELS)
-def test_autocast_changes_no_number(model, half):
+def test_autocast_changes_nothing_beyond_the_order_of_sums(model, half):
     manifold, found = calls(Case(model, torch.float32))
     for name, arguments in found.items():
         with torch.autocast("cpu", half):
             value = getattr(manifold, name)(*arguments)
         assert value.dtype == torch.float32, name
-        assert torch.equal(value, getattr(manifold, name)(*arguments)), name
+        # Rows are summed by another kernel there, which on some processors adds in another order.
+        torch.testing.assert_close(value, getattr(manifold, name)(*arguments), msg=lambda m, name=name: f"{name}: {m}")
 
 
 @pytest.mark.parametrize("half", HALVES)
