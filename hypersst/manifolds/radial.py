@@ -67,11 +67,12 @@ class _Radial(torch.autograd.Function):
     def forward(
         x: Tensor, k: Tensor, profile: str, cap: float | None, time_in: bool, time_out: bool, dim: int
     ) -> tuple[Tensor, ...]:
-        factor, _, *of_time = rows = _rows(x, k, profile, cap, time_in, dim)
+        v = _vectors(x, profile, cap, time_in, dim)
+        factor, _, *of_time = rows = _rows(v, k, profile, cap, dim)
         lead = None
         if time_out:
             lead = of_time[0] / k if of_time else torch.zeros_like(factor)
-        return combined(factor, _vectors(x, profile, cap, time_in, dim), lead=lead, dim=dim), *rows
+        return combined(factor, v, lead=lead, dim=dim), *rows
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -86,10 +87,10 @@ class _Radial(torch.autograd.Function):
         if grad is None:
             return (None,) * 7
         profile, cap, time_in, time_out, dim = ctx.options
-        if torch.is_grad_enabled():
-            numbers = list(_rows(x, k, profile, cap, time_in, dim))
-        factor, slope, *of_time = numbers
         v, g = _vectors(x, profile, cap, time_in, dim), _space(grad, time_out, dim)
+        if torch.is_grad_enabled():
+            numbers = list(_rows(v, k, profile, cap, dim))
+        factor, slope, *of_time = numbers
         along = row_dot(g, v, dim=dim)
         pull = k.square() * slope * along
         if time_out and of_time:
@@ -115,11 +116,10 @@ def _vectors(x: Tensor, profile: str, cap: float | None, time: bool, dim: int) -
     return bounded(v, dim=dim) if profile == "length" and cap is not None else v
 
 
-def _rows(x: Tensor, k: Tensor, profile: str, cap: float | None, time_in: bool, dim: int) -> tuple[Tensor, ...]:
+def _rows(v: Tensor, k: Tensor, profile: str, cap: float | None, dim: int) -> tuple[Tensor, ...]:
     """Factor f and slope s, and of a sinh time h and its slope p."""
-    length = norm(_vectors(x, profile, cap, time_in, dim), dim=dim)
-    r = (k * length).clamp_min(torch.finfo(x.dtype).eps)
-    return kept_by_row(x, *_PROFILES[profile](r, cap), dim=dim)
+    r = (k * norm(v, dim=dim)).clamp_min(torch.finfo(v.dtype).eps)
+    return kept_by_row(v, *_PROFILES[profile](r, cap), dim=dim)
 
 
 def _sinh(r: Tensor, cap: float | None) -> tuple[Tensor, ...]:

@@ -32,14 +32,14 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}.")
 
 
+class WeightParametrization(nn.Module):
+    """A parametrization of ours: `hypersst.merge` leaves the weight it makes as a plain parameter."""
+
+
 # Note [column sizes]: the gradient of a weight is a sum of δxᵀ, so its columns are as unequal as the layer's inputs x.
 # Element-wise Adam on W evens that out, since each entry has a second moment of its own. A singular value has one for
 # uᵀGv, a sum over all columns in which the largest drown the others. So where the sizes s of the inputs are known, we
 # hold W = uᵀ diag(Σ) v diag(1/s), and the factors see inputs of equal size. See docs/decisions.md for what it is worth.
-
-
-class WeightParametrization(nn.Module):
-    """A parametrization of ours: `hypersst.merge` leaves the weight it makes as a plain parameter."""
 
 
 class Spectral(SingularVectors, WeightParametrization):

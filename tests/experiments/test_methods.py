@@ -160,7 +160,7 @@ def test_the_command_freezes_them_in_its_record(tmp_path: Path) -> None:
 
 
 def _older(settings: Settings) -> dict[str, object]:
-    return {name: value for name, value in settings.to_dict().items() if name not in (*LATER, "sigma_lr")}
+    return {name: value for name, value in settings.to_dict().items() if name not in (*LATER, "sigma_lr", "balanced")}
 
 
 def test_what_came_later_has_the_values_of_the_recipes_that_there_were() -> None:
@@ -190,7 +190,9 @@ def test_an_older_checkpoint_is_continued_bit_for_bit(method: str, tmp_path: Pat
     path, settings = tmp_path / "c.pt", Settings(method=method, epochs=4, eval_every=2, steps_per_iteration=3)
     train(settings, checkpoint=path)
     state = load_checkpoint(path)
-    state["settings"] = {name: value for name, value in state["settings"].items() if name not in (*LATER, "sigma_lr")}
+    state["settings"] = {
+        name: value for name, value in state["settings"].items() if name not in (*LATER, "sigma_lr", "balanced")
+    }
     save_checkpoint(path, state)
     longer = replace(settings, epochs=8)
     assert _result(train(longer, resume=path)) == _result(train(longer))

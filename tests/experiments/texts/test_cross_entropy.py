@@ -63,8 +63,9 @@ def test_what_is_not_finite_stays_so() -> None:
     assert logits.grad.isnan().any()
 
 
-def test_without_gradients_none_is_worked_out() -> None:
+def test_without_gradients_none_is_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:
     logits, targets = draw()
-    with torch.no_grad():
-        loss = cross_entropy_sum(logits, targets, ignore=3)
-    assert not loss.requires_grad
+    monkeypatch.delattr(torch, "empty_like")  # the place of a gradient
+    assert cross_entropy_sum(logits.detach(), targets, ignore=3).isfinite()
+    with pytest.raises(AttributeError):
+        cross_entropy_sum(logits, targets, ignore=3)
