@@ -141,7 +141,10 @@ def _vector_rate(dataset: str, method: str) -> float:
 
 def recipe_for(dataset: str, task: str, model: str, method: str) -> dict[str, Any]:
     """Every setting that has a recommended value, for checked names: tuned, where a search has been recorded."""
-    return published_recipe(dataset, task, model, method) | tuned_recipe(dataset, task, model, method)
+    recipe = published_recipe(dataset, task, model, method) | tuned_recipe(dataset, task, model, method)
+    if recipe["schedule"] == "linear":  # a run is as long as its rates fall
+        recipe["patience"] = recipe["epochs"]
+    return recipe
 
 
 def published_recipe(dataset: str, task: str, model: str, method: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import tyro
 from hypersst.datasets import DATASETS, SPLITS
 from hypersst.errors import unknown
 from hypersst.experiments.methods import METHODS
-from hypersst.experiments.recipes import batches_for, recipe_for
+from hypersst.experiments.recipes import batches_for, published_recipe, recipe_for
 from hypersst.experiments.schedule import GRAPH_SCHEDULES
 from hypersst.models import MODELS
 
@@ -188,6 +188,8 @@ class Settings:
             recipe["sigma_lr"] = recipe["sigma_lr"] / recipe["lr"] * self.lr
         if (self.schedule or recipe["schedule"]) != "constant":
             recipe["patience"] = self.epochs or recipe["epochs"]
+        elif recipe["schedule"] != "constant":
+            recipe["patience"] = published_recipe(self.dataset, self.task, self.model, self.method)["patience"]
         missing = {f.name: recipe[f.name] for f in dataclasses.fields(self) if getattr(self, f.name) is None}
         full = ResolvedSettings(**{**dataclasses.asdict(self), **missing})
         lowest = {"epochs": 1, "patience": 1, "eval_every": 1, "dim": 1, "layers": 1, "lr": 0.0}

@@ -1,6 +1,7 @@
 """A search gives each method the same budget, and what is frozen is what validation found best."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypersst.experiments.cli import main
 from hypersst.experiments.methods import METHODS
 from hypersst.experiments.recipes import published_recipe, recipe_for
 from hypersst.experiments.records import Record, append_record
+from hypersst.experiments.reports.rows import changes
 from hypersst.experiments.search import BUDGET, SEARCHED, candidates
 from hypersst.experiments.settings import ResolvedSettings, Settings
 from hypersst.experiments.tuned_recipes import choose, write_recipes
@@ -57,6 +59,18 @@ def test_a_chosen_recipe_does_not_change_the_search(tmp_path: Path, monkeypatch:
     _freeze(tmp_path, monkeypatch, [{"dropout": 0.123, "lr": 7.0, "vector_lr": 8.0, "weight_decay": 9.0}])
     assert recipe_for("cora", "nc", "hybonet", "sst")["lr"] == 7.0
     assert [run.to_dict() for run in grids.grid("hgnn-search")] == before
+
+
+def test_a_recipe_of_falling_rates_is_no_departure_from_itself_and_leaves_constant_ones_their_patience(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(dataset="cora", task="nc", model="hybonet", method="sst")
+    patience = published_recipe("cora", "nc", "hybonet", "sst")["patience"]
+    _freeze(tmp_path, monkeypatch, [{"schedule": "linear", "epochs": 2000}])
+    assert settings.resolve().patience == 2000 != patience
+    assert changes(_record(settings.resolve(), f1=0.5)) == ()
+    assert replace(settings, epochs=30).resolve().patience == 30
+    assert replace(settings, schedule="constant").resolve().patience == patience
 
 
 def _freeze(folder: Path, monkeypatch: pytest.MonkeyPatch, settings: list[dict[str, float]]) -> None:
