@@ -25,7 +25,7 @@ from hypersst.experiments.texts.settings import ResolvedTextSettings
 from hypersst.experiments.texts.training import train_text
 from hypersst.experiments.training import train, train_seeds
 
-__all__ = ["AnySettings", "failed", "groups", "missing", "recorded", "run_grid"]
+__all__ = ["AnySettings", "failed", "failures_path", "groups", "missing", "recorded", "run_grid"]
 
 AnySettings: TypeAlias = ResolvedSettings | ResolvedTextSettings
 """Settings of a run on a graph or on texts."""
@@ -47,13 +47,14 @@ def missing(runs: Sequence[AnySettings], path: Path) -> list[AnySettings]:
 _ROUNDING = frozenset({"compile", "sharding"})
 
 
-def _failures(path: Path) -> Path:
+def failures_path(path: Path) -> Path:
+    """Where runs of the table in ``path`` are noted that became non-finite."""
     return path.with_name(f"{path.stem}-failed{path.suffix}")
 
 
 def failed(runs: Sequence[AnySettings], path: Path) -> list[AnySettings]:
     """Those of ``runs`` that became non-finite when the table in ``path`` was made."""
-    file = _failures(path)
+    file = failures_path(path)
     lines = file.read_text().splitlines() if file.exists() else []
     noted = {_key(with_later(json.loads(line)["settings"])) for line in lines}
     return [run for run in runs if _key(run.to_dict()) in noted]
@@ -166,7 +167,7 @@ def run_grid(
                 records, failures = future.result()
                 for failure in failures:
                     line = json.dumps({"settings": failure.run.to_dict(), "reason": failure.reason})
-                    append_line(_failures(path), line)
+                    append_line(failures_path(path), line)
                     reasons.append(f"{failure.run.run_name}: {failure.reason}")
                     number -= 1
                 for record in records:

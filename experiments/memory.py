@@ -37,6 +37,9 @@ def applicable(settings: MemorySettings, forward: Forward) -> tuple[dict[str, Va
             )
         chosen = {name: v.kept() if v.recompute else v for name, v in chosen.items() if name != "sst-recompute"}
         reasons.append("Composed weights are kept for the backward pass: some layers are no plain linear maps.")
+    elif settings.checkpoint:
+        chosen = {name: v.kept() if v.recompute and name != "sst-recompute" else v for name, v in chosen.items()}
+        reasons.append("Composed weights are kept within a layer's backward pass, which runs its forward pass again.")
     if settings.accumulate > 1:
         if "galore-per-layer" in named:
             raise ValueError(

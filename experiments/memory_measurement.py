@@ -15,7 +15,7 @@ from hypersst.lowrank import GaLore, lora
 from hypersst.lowrank.selected import selected
 from hypersst.spectral import ALL_LINEAR, SSTSampler
 
-__all__ = ["measure"]
+__all__ = ["Training", "measure"]
 
 
 class _Allocator:
@@ -47,15 +47,26 @@ def _optimizer(params: Iterable[Any]) -> torch.optim.Optimizer:
     return torch.optim.AdamW(params, lr=1e-3, fused=True)
 
 
-class _Training:
-    """A model with the optimizers of a way of training it."""
+class Training:
+    """A model with the optimizers of a way of training it.
+
+    Args:
+        settings: The step.
+        variant: The way of training.
+        device: Where to train.
+
+    Attributes:
+        model: The model.
+        gradients: The most bytes of gradients that a step of an optimizer has found.
+    """
 
     def __init__(self, settings: MemorySettings, variant: Variant, device: torch.device) -> None:
+        self._settings = settings
         model = self.model = settings.build().to(device)
         self._per_layer = variant.per_layer
         self.gradients = 0
-        self.clocks: list[Any] = []
-        self.optimizers: list[torch.optim.Optimizer] = []
+        self._clocks: list[Any] = []
+        self._optimizers: list[torch.optim.Optimizer] = []
         rank = settings.rank
         names = {id(one.target.weight): one.target.weight_name for one in selected(model, rank, ALL_LINEAR, None)}
         if variant.method == "lora":
@@ -66,50 +77,68 @@ class _Training:
         if variant.per_layer:
             for parameter in trained:
                 optimizer = _optimizer([parameter])
-                self.optimizers.append(optimizer)
+                self._optimizers.append(optimizer)
                 if id(parameter) in names:
-                    self.clocks.append(GaLore(model, optimizer, rank, include=[names[id(parameter)]]))
+                    self._clocks.append(GaLore(model, optimizer, rank, include=[names[id(parameter)]]))
                 parameter.register_post_accumulate_grad_hook(self._step_at_once(optimizer))
             return
         groups = hypersst.param_groups(model, 1e-3) if variant.method == "sst" else trained
-        self.optimizers.append(_optimizer(groups))
+        self._optimizers.append(_optimizer(groups))
         if variant.method == "galore":
-            self.clocks.append(GaLore(model, self.optimizers[0], rank))
+            self._clocks.append(GaLore(model, self._optimizers[0], rank))
         if variant.method == "sst":
-            self.clocks.append(SSTSampler(model, self.optimizers[0]))
+            self._clocks.append(SSTSampler(model, self._optimizers[0]))
 
     def _step_at_once(self, optimizer: torch.optim.Optimizer) -> Callable[[Tensor], None]:
         def hook(parameter: Tensor) -> None:
-            self.note_gradients()
+            self._note_gradients()
             optimizer.step()
             optimizer.zero_grad()
 
         return hook
 
-    def note_gradients(self) -> None:
+    def _note_gradients(self) -> None:
         held = (p.grad for p in self.model.parameters())
         self.gradients = max(self.gradients, sum(grad.nbytes for grad in held if grad is not None))
 
-    def step(self) -> None:
+    def take_step(self, inputs: tuple[Tensor, ...], live: Callable[[], int] = lambda: 0) -> int:
+        """Pass over ``inputs`` as often as the settings say, and step.
+
+        Returns:
+            What ``live`` grew by in the last forward pass.
+        """
+        kept = 0
+        for _ in range(self._settings.accumulate):
+            before = live()
+            loss = self._settings.loss(self.model, inputs)
+            kept = live() - before
+            loss.backward()
+            del loss
+        self._step()
+        return kept
+
+    def _step(self) -> None:
         if not self._per_layer:
-            self.note_gradients()
-            self.optimizers[0].step()
-            self.optimizers[0].zero_grad()
+            self._note_gradients()
+            self._optimizers[0].step()
+            self._optimizers[0].zero_grad()
 
     @property
     def weights(self) -> int:
+        """Bytes of parameters."""
         return _bytes(self.model.parameters())
 
     @property
     def states(self) -> int:
+        """Bytes of Adam's moments and of GaLore's projections."""
         moments = [
             value
-            for optimizer in self.optimizers
+            for optimizer in self._optimizers
             for state in optimizer.state.values()
             for name, value in state.items()
             if name != "step"
         ]
-        projections = [w.p for clock in self.clocks if isinstance(clock, GaLore) for w in clock._weights]
+        projections = [w.p for clock in self._clocks if isinstance(clock, GaLore) for w in clock._weights]
         return _bytes(moments) + _bytes(p for p in projections if p is not None)
 
 
@@ -125,19 +154,10 @@ def measure(settings: MemorySettings, variant: Variant, device: torch.device) ->
     meter = _Allocator(device) if device.type == "cuda" else AllocationTracker()
     with torch.random.fork_rng(devices=[]), meter as memory:
         torch.manual_seed(0)
-        training = _Training(settings, variant, device)
-        model = training.model
-        settings.loss(model, settings.inputs(device, rows=1)).backward()  # makes the states
-        training.step()
+        training = Training(settings, variant, device)
+        training.take_step(settings.inputs(device, rows=1))  # makes the states
         training.gradients = 0
         inputs = settings.inputs(device)
         memory.reset_peak()
-        activations = 0
-        for _ in range(settings.accumulate):
-            before = memory.live
-            loss = settings.loss(model, inputs)
-            activations = memory.live - before
-            loss.backward()
-            del loss
-        training.step()
+        activations = training.take_step(inputs, lambda: memory.live)
         return Footprint(training.weights, training.gradients, training.states, activations, memory.peak)

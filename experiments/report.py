@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hypersst.experiments.bench import missing, recorded
+from hypersst.experiments.bench import AnySettings, failed, failures_path, missing, recorded
 from hypersst.experiments.grids import grid as runs_of
 from hypersst.experiments.records import Record
 from hypersst.experiments.reports.pages import Section, page, results_sections, trace_sections
@@ -81,6 +81,24 @@ def _notes_once(found: Sequence[Table]) -> list[Table]:
     return [replace(table, note="") if same else table for table, same in zip(found, [*shared, False], strict=True)]
 
 
+def _lacking(grid: str, runs: Sequence[AnySettings], path: Path) -> str:
+    """Which runs have no record, and why; empty if all have one."""
+    hopeless, without = failed(runs, path), missing(runs, path)
+    hopeless, without = [run for run in without if run in hopeless], [run for run in without if run not in hopeless]
+    sentences = []
+    if without:
+        sentences.append(
+            f"{len(without)} of {len(runs)} runs have no record in {path}: `hypersst bench {grid}` makes them."
+        )
+    if hopeless:
+        seeds: dict[str, list[str]] = {}
+        for run in hopeless:
+            seeds.setdefault(run.run_name.rsplit("-s", 1)[0], []).append(str(run.seed))
+        listed = "; ".join(f"{name} (seeds {', '.join(found)})" for name, found in seeds.items())
+        sentences.append(f"Training became non-finite and has no score, see {failures_path(path)}: {listed}.")
+    return " ".join(sentences)
+
+
 def report_command(grid: str | None, *, results: Path, html: Path | None, trace: Sequence[Path]) -> int:
     """Print the tables of a grid as Markdown, and write them with pictures to a page.
 
@@ -103,13 +121,13 @@ def report_command(grid: str | None, *, results: Path, html: Path | None, trace:
     sections: list[Section] = []
     if grid is not None:
         runs, path = runs_of(grid), results / f"{grid}.jsonl"
-        records, lacking = recorded(runs, path), len(missing(runs, path))
+        records = recorded(runs, path)
         found = text_tables(records) if isinstance(runs[0], TextSettings) else tables(records)
         print("\n\n".join(table.titled_markdown() for table in found))
-        gone = f"{lacking} of {len(runs)} runs have no record in {path}: `hypersst bench {grid}` makes them."
-        if lacking:
-            print(f"\n{gone}")
-        sections += results_sections(records, found, note=gone if lacking else "")
+        note = _lacking(grid, runs, path)
+        if note:
+            print(f"\n{note}")
+        sections += results_sections(records, found, note=note)
     sections += trace_sections([load_trace(folder) for folder in trace])
     if html is None and trace:
         html = trace[0] / "report.html"

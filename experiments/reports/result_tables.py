@@ -33,10 +33,9 @@ def _score_column(grid: Grid, rows: Sequence[Row], column: Column, key: str) -> 
     means = [statistics.fmean(found) if found else math.nan for found in values]
     best = _leaders(means)
     best_low = _leaders([math.nan if row.full else mean for row, mean in zip(rows, means, strict=True)])
-    return [
-        Cell(mean_and_deviation(found), bold=low, italic=first)
-        for found, low, first in zip(values, best_low, best, strict=True)
-    ]
+    most = max(map(len, values))
+    counted = [f"{mean_and_deviation(found)}{f' ({len(found)} seeds)' * (0 < len(found) < most)}" for found in values]
+    return [Cell(text, bold=low, italic=first) for text, low, first in zip(counted, best_low, best, strict=True)]
 
 
 _SCORE_NOTE = (

@@ -113,6 +113,16 @@ def test_a_report_says_what_is_missing(capsys: pytest.CaptureFixture[str], tmp_p
     assert f"{len(grids.grid('cora'))} of 24 runs have no record" in capsys.readouterr().out
 
 
+def test_a_report_says_what_became_non_finite(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    first, second, *_ = grids.grid("cora")
+    path = tmp_path / "cora-failed.jsonl"
+    path.write_text("".join(json.dumps({"settings": run.to_dict(), "reason": ""}) + "\n" for run in (first, second)))
+    assert main(["report", "cora", "--results", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "22 of 24 runs have no record" in out
+    assert f"became non-finite and has no score, see {path}: cora-nc-hybonet-full-clean (seeds 0, 1)." in out
+
+
 def test_runs_that_differ_in_their_seeds_alone_are_trained_together() -> None:
     runs = [*_runs(3), replace(_runs(1)[0], lr=0.5), *(replace(run, parts=2) for run in _runs(2))]
     found = [[run.seed for run in group] for group in groups(runs, 2)]

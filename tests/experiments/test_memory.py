@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hypersst.experiments.benchmarks import storage
+from hypersst.experiments.benchmarks import language_model_step, storage
 from hypersst.experiments.cli import main
 from hypersst.experiments.memory import applicable
 from hypersst.experiments.memory_measurement import measure
@@ -79,6 +79,14 @@ def test_they_are_with_checkpoints_and_accumulated_gradients() -> None:
     assert_predicted(settings, ["full", "galore", "sst", "sst-int8"])
     whole = trace(settings_of(accumulate=2))
     assert trace(settings).kept < 0.5 * whole.kept
+
+
+def test_composed_weights_are_kept_within_checkpointed_layers_but_where_asked_for() -> None:
+    settings = settings_of(checkpoint=True)
+    chosen, [reason] = applicable(settings, trace(settings))
+    assert "runs its forward pass again" in reason
+    assert [name for name, variant in chosen.items() if variant.recompute] == ["sst-recompute"]
+    assert chosen["sst-int8"].storage == "int8"
 
 
 def test_checkpoints_leave_the_loss_and_its_gradients_as_they_are() -> None:
@@ -167,3 +175,27 @@ def test_the_benchmark_of_storage_measures_what_its_record_says(name: str) -> No
     for when, moved in found.items():
         # Rounding errors are another draw where the decomposition turns vectors of near singular values otherwise.
         assert moved == pytest.approx(row[when], rel=0.5, abs=1e-6)
+
+
+def test_the_benchmark_of_language_models_compares_memory_and_time(tmp_path: Path) -> None:
+    small = language_model_step.Settings(
+        dim=128, layers=2, heads=2, feedforward=344, vocabulary=60, tokens=256, length=32, ranks=(4, 16), rounds=2,
+        precision="float32", output=tmp_path / "step.json",
+    )  # fmt: skip
+    full, galore, few, _, more = language_model_step.run(small)["cases"]
+    assert (full["method"], full["rank"], few["method"], few["rank"], more["rank"]) == ("full", None, "sst-int8", 4, 16)
+    assert full["peak_share"] == full["ratio"] == full["low"] == 1
+    assert few["peak"] < more["peak"] < galore["peak"] < full["peak"]
+    assert few["peak_share"] == few["peak"] / full["peak"]
+    assert few["low"] <= few["ratio"] <= few["high"]
+    header, _, first, *_ = language_model_step.markdown_table(small.output).splitlines()
+    assert header.count("|") == first.count("|") == 10
+    assert first.startswith("| full | – |")
+
+
+def test_the_table_of_language_models_is_made_of_the_record() -> None:
+    page = (ROOT / "docs" / "memory.md").read_text()
+    found = re.search(r"<!-- table: language_model_step -->\n(.*?)\n<!-- end -->", page, re.DOTALL)
+    assert found
+    record = ROOT / "experiments" / "results" / "language_model_step.json"
+    assert found[1] == language_model_step.markdown_table(record)

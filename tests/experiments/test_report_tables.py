@@ -121,6 +121,16 @@ def test_a_score_table_has_methods_by_data_sets_with_the_best_marked(hgnn: list[
     assert re.search(r"\| sst, rank 2 \|( \*{2,3}[\d.]+ ± [\d.]+\*{2,3} \|){4} 4 \|", table.markdown())
 
 
+def test_a_cell_with_fewer_seeds_than_others_says_so(hgnn: list[Record]) -> None:
+    def lacks(record: Record) -> bool:
+        settings = record.settings
+        return (settings["method"], settings["dataset"], settings["seed"]) == ("sst", "cora", 3)
+
+    cora = {row[0].text: row[2].text for row in tables([r for r in hgnn if not lacks(r)])[0].rows}
+    told = {name for name, text in cora.items() if text.endswith(" (3 seeds)")}
+    assert told == {name for name in cora if name.startswith("sst")} != set()
+
+
 def test_equal_digits_are_marked_alike() -> None:
     records = [
         _record({"f1": score}, dataset=dataset, method=method)
