@@ -27,7 +27,7 @@ format: $(READY)
 # The table of the README, from real data: HYPERSST_DATA names the folder, or the files are downloaded.
 cora-table: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/hypersst bench cora --jobs 2 --compile
-	$(BIN)/hypersst report cora
+	$(BIN)/hypersst report cora --into README.md
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hypersst needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": set PYTHON=...")'

@@ -234,6 +234,7 @@ def report(
     *,
     results: Path = _RESULTS,
     html: Path | None = None,
+    into: tuple[Path, ...] = (),
     trace: tuple[Path, ...] = (),
 ) -> int:
     """Print a grid's tables as Markdown, made of its records, and write them with pictures to one HTML page.
@@ -242,9 +243,10 @@ def report(
         grid: Name of the table; may be left out where traces are given.
         results: Folder of the records.
         html: File of the page; report.html beside the first trace if left out.
+        into: Texts to make the tables anew in, between lines <!-- report: GRID --> and <!-- end -->.
         trace: Folders of traced runs, whose curves, spectra, draws and embeddings the page shall show.
     """
-    return report_command(grid, results=results, html=html, trace=trace)
+    return report_command(grid, results=results, html=html, into=into, trace=trace)
 
 
 def tune(grid: tyro.conf.Positional[str], *, results: Path = _RESULTS) -> int:

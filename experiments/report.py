@@ -10,6 +10,7 @@ from pathlib import Path
 from hypersst.experiments.bench import AnySettings, failed, failures_path, missing, recorded
 from hypersst.experiments.grids import grid as runs_of
 from hypersst.experiments.records import Record
+from hypersst.experiments.reports.inserted import inserted
 from hypersst.experiments.reports.pages import Section, page, results_sections, trace_sections
 from hypersst.experiments.reports.result_tables import cost_tables, gap_tables, score_tables
 from hypersst.experiments.reports.rows import SCORES, Grid, Row, changes, mean_and_deviation
@@ -18,7 +19,7 @@ from hypersst.experiments.reports.text_tables import text_tables
 from hypersst.experiments.reports.traces import load_trace
 from hypersst.experiments.texts.settings import TextSettings
 
-__all__ = ["markdown_table", "report_command", "tables"]
+__all__ = ["grid_report", "markdown_table", "report_command", "tables"]
 
 
 def overview(records: Sequence[Record]) -> Table:
@@ -99,20 +100,43 @@ def _lacking(grid: str, runs: Sequence[AnySettings], path: Path) -> str:
     return " ".join(sentences)
 
 
-def report_command(grid: str | None, *, results: Path, html: Path | None, trace: Sequence[Path]) -> int:
+def grid_report(grid: str, results: Path) -> tuple[list[Record], list[Table], str]:
+    """What there is to say of a grid.
+
+    Args:
+        grid: Name of the grid.
+        results: Folder of the records.
+
+    Returns:
+        Its records, its tables, and a note on runs that have no record, empty if all have one.
+
+    Raises:
+        ValueError: If the grid is unknown.
+    """
+    runs, path = runs_of(grid), results / f"{grid}.jsonl"
+    records = recorded(runs, path)
+    found = text_tables(records) if isinstance(runs[0], TextSettings) else tables(records)
+    return records, found, _lacking(grid, runs, path)
+
+
+def report_command(
+    grid: str | None, *, results: Path, html: Path | None, into: Sequence[Path], trace: Sequence[Path]
+) -> int:
     """Print the tables of a grid as Markdown, and write them with pictures to a page.
 
     Args:
         grid: Name of the grid; ``None`` for traces alone.
         results: Folder of the records.
         html: File of the page; if left out, ``report.html`` beside the first trace, or no page without a trace.
+        into: Pages of text that keep places for the tables, see `inserted`.
         trace: Folders of traced runs.
 
     Returns:
         The exit status.
 
     Raises:
-        ValueError: If there is neither grid nor trace, the grid is unknown, or a folder has no readable trace.
+        ValueError: If there is neither grid nor trace, the grid is unknown, a page keeps no place for its tables, or a
+            folder has no readable trace.
     """
     if grid is None and not trace:
         raise ValueError(
@@ -120,11 +144,11 @@ def report_command(grid: str | None, *, results: Path, html: Path | None, trace:
         )
     sections: list[Section] = []
     if grid is not None:
-        runs, path = runs_of(grid), results / f"{grid}.jsonl"
-        records = recorded(runs, path)
-        found = text_tables(records) if isinstance(runs[0], TextSettings) else tables(records)
+        records, found, note = grid_report(grid, results)
+        pages = {file: inserted(file.read_text(), grid, found, note) for file in into}
+        for file, text in pages.items():
+            file.write_text(text)
         print("\n\n".join(table.titled_markdown() for table in found))
-        note = _lacking(grid, runs, path)
         if note:
             print(f"\n{note}")
         sections += results_sections(records, found, note=note)

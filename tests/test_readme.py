@@ -11,9 +11,8 @@ import tyro
 from hypersst.experiments.bench import missing, recorded
 from hypersst.experiments.benchmarks import large_graphs, linear_step, manifold_ops, optimizer_step, speed_tables
 from hypersst.experiments.grids import grid
-from hypersst.experiments.report import markdown_table
-from hypersst.experiments.reports.result_tables import score_tables
-from hypersst.experiments.reports.rows import Grid
+from hypersst.experiments.report import grid_report
+from hypersst.experiments.reports.inserted import inserted, reported_grids
 from hypersst.experiments.settings import Settings
 from hypersst.experiments.texts.commands import concerns_texts
 from hypersst.experiments.texts.settings import TextSettings
@@ -63,18 +62,28 @@ def test_models_of_texts_lie_where_training_puts_them() -> None:
     assert names >= set(used)
 
 
-def test_the_table_of_cora_is_made_of_the_records() -> None:
-    path, runs = RESULTS / "cora.jsonl", grid("cora")
-    assert missing(runs, path) == []
-    assert _table("cora") == markdown_table(recorded(runs, path))
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
-def test_the_scores_of_the_other_sets_are_made_of_the_records() -> None:
-    path, runs = RESULTS / "others.jsonl", grid("others")
-    assert missing(runs, path) == []
-    records = recorded(runs, path)
-    assert _table("others", DATASETS) == score_tables(Grid(records))[0].markdown()
-    links = [record for record in records if record.settings["task"] == "lp"]
+@pytest.mark.parametrize(
+    ("page", "name"), [(page, name) for page in PAGES for name in reported_grids(page.read_text())], ids=str
+)
+def test_tables_of_grids_are_made_of_the_records(page: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)  # notes name files as the command does
+    _, tables, note = grid_report(name, Path("experiments/results"))
+    text = page.read_text()
+    assert inserted(text, name, tables, note) == text
+
+
+def test_there_are_tables_of_grids_that_were_run_whole() -> None:
+    assert "cora" in reported_grids(README)
+    assert "others" in reported_grids(DATASETS)
+    for name in ("cora", "others"):
+        assert missing(grid(name), RESULTS / f"{name}.jsonl") == []
+
+
+def test_the_scores_of_other_links_are_those_of_the_records() -> None:
+    links = [r for r in recorded(grid("others"), RESULTS / "others.jsonl") if r.settings["task"] == "lp"]
     said = " and ".join(f"ROC-AUC {100 * r.test['roc_auc']:.1f} ({r.settings['model']})" for r in links)
     assert f"no classes; links: {said}." in DATASETS
 

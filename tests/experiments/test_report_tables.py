@@ -14,6 +14,7 @@ from hypersst.experiments import grids
 from hypersst.experiments.cli import main
 from hypersst.experiments.records import Record, append_record
 from hypersst.experiments.report import markdown_table, tables
+from hypersst.experiments.reports.inserted import inserted, reported_grids
 from hypersst.experiments.reports.pages import page, results_sections
 from hypersst.experiments.reports.rows import Grid
 from hypersst.experiments.reports.table import Cell, Table
@@ -327,6 +328,37 @@ def test_the_command_prints_tables_and_writes_the_page(capsys: pytest.CaptureFix
     assert "undefined: full ≤ lora" in printed
     assert f"written to {out}" in printed
     check_page(out.read_text())
+
+
+def test_tables_are_put_where_a_page_keeps_places_for_them(hgnn: list[Record]) -> None:
+    found = tables(hgnn)
+    one, other = found[0].title, found[1].title
+    text = (
+        f"before\n<!-- report: hgnn: {other} -->\nold\n<!-- end -->\nbetween\n"
+        "<!-- report: cora -->\nkept\n<!-- end -->\n<!-- report: hgnn -->\n<!-- end -->\nafter\n"
+    )
+    made = inserted(text, "hgnn", found, "A note.")
+    assert made.startswith(f"before\n<!-- report: hgnn: {other} -->\n{found[1].markdown()}\n<!-- end -->\nbetween\n")
+    assert "<!-- report: cora -->\nkept\n<!-- end -->" in made
+    assert made.index(f"**{one}**") < made.index(f"**{other}**") < made.index("A note.\n<!-- end -->\nafter\n")
+    assert inserted(made, "hgnn", found, "A note.") == made
+    assert reported_grids(made) == ["hgnn", "cora"]
+
+
+def test_pages_without_a_place_or_with_one_for_no_table_are_left_alone(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "page.md"
+    run = next(run for run in grids.grid("cora") if run.task == "nc")
+    append_record(tmp_path / "cora.jsonl", _record({"f1": 0.5}, fields={"settings": run.to_dict()}))
+    for text, message in (
+        ("nothing", "`into` must have a line `<!-- report: cora -->`"),
+        ("<!-- report: cora: Scores -->\n<!-- end -->", "`into` must be one of Test scores"),
+    ):
+        file.write_text(text)
+        assert main(["report", "cora", "--into", str(file), "--results", str(tmp_path)]) == 2
+        assert message in capsys.readouterr().err
+        assert file.read_text() == text
 
 
 def test_a_report_of_nothing_and_of_no_trace_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
