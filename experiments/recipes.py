@@ -142,7 +142,7 @@ def _vector_rate(dataset: str, method: str) -> float:
 def recipe_for(dataset: str, task: str, model: str, method: str) -> dict[str, Any]:
     """Every setting that has a recommended value, for checked names: tuned, where a search has been recorded."""
     recipe = published_recipe(dataset, task, model, method) | tuned_recipe(dataset, task, model, method)
-    if recipe["schedule"] == "linear":  # a run is as long as its rates fall
+    if recipe["schedule"] != "constant":  # a run is as long as its rates fall
         recipe["patience"] = recipe["epochs"]
     return recipe
 

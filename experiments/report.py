@@ -84,8 +84,8 @@ def _notes_once(found: Sequence[Table]) -> list[Table]:
 
 def _lacking(grid: str, runs: Sequence[AnySettings], path: Path) -> str:
     """Which runs have no record, and why; empty if all have one."""
-    hopeless, without = failed(runs, path), missing(runs, path)
-    hopeless, without = [run for run in without if run in hopeless], [run for run in without if run not in hopeless]
+    noted, lacking = failed(runs, path), missing(runs, path)
+    hopeless, without = [run for run in lacking if run in noted], [run for run in lacking if run not in noted]
     sentences = []
     if without:
         sentences.append(
@@ -135,13 +135,15 @@ def report_command(
         The exit status.
 
     Raises:
-        ValueError: If there is neither grid nor trace, the grid is unknown, a page keeps no place for its tables, or a
-            folder has no readable trace.
+        ValueError: If there is neither grid nor trace, or pages without a grid, the grid is unknown, a page keeps no
+            place for its tables, or a folder has no readable trace.
     """
     if grid is None and not trace:
         raise ValueError(
             "`grid` must be the name of a table, or `trace` name folders of traced runs; both are missing."
         )
+    if grid is None and into:
+        raise ValueError("`grid` must be the name of the table that `into` is to hold; it is missing.")
     sections: list[Section] = []
     if grid is not None:
         records, found, note = grid_report(grid, results)

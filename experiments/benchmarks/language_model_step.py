@@ -52,6 +52,9 @@ class Settings:
         rounds: Steps of each side that are timed.
         device: Where to run.
         output: File of the record.
+
+    Raises:
+        ValueError: If there is no rank or fewer than two rounds.
     """
 
     size: str | None = None
@@ -68,6 +71,12 @@ class Settings:
     rounds: int = 5
     device: str = "cpu"
     output: Path = Path("experiments/results/language_model_step.json")
+
+    def __post_init__(self) -> None:
+        if not self.ranks:
+            raise ValueError("`ranks` must name at least one rank, got none.")
+        if self.rounds < 2:
+            raise ValueError(f"`rounds` must be at least 2, for quartiles, got {self.rounds}.")
 
     def step(self, rank: int) -> MemorySettings:
         """The step at a rank."""

@@ -14,7 +14,10 @@ from hypersst.experiments.reports.table import Table
 
 __all__ = ["inserted", "reported_grids"]
 
-_PLACE = re.compile(r"(<!-- report: (?P<grid>[\w-]+)(?:: (?P<title>.*?))? -->\n).*?(<!-- end -->)", re.DOTALL)
+# What stands in a place has no other place in it, so that a missing end takes nothing else away.
+_PLACE = re.compile(
+    r"(<!-- report: (?P<grid>[\w-]+)(?:: (?P<title>[^\n]*?))? -->\n)(?:(?!<!-- report: ).)*?(<!-- end -->)", re.DOTALL
+)
 
 
 def reported_grids(text: str) -> list[str]:

@@ -28,13 +28,18 @@ def _leaders(means: Sequence[float]) -> list[bool]:
     return [text == f"{100 * top:.1f}" and not math.isnan(top) for text in printed]
 
 
+def _fewer(seeds: int, most: int) -> str:
+    """A remark on a cell that has fewer seeds than others of its column."""
+    return f" ({seeds} seed{'s' * (seeds > 1)})" if 0 < seeds < most else ""
+
+
 def _score_column(grid: Grid, rows: Sequence[Row], column: Column, key: str) -> list[Cell]:
     values = [list(grid.scores(row, column, key).values()) for row in rows]
     means = [statistics.fmean(found) if found else math.nan for found in values]
     best = _leaders(means)
     best_low = _leaders([math.nan if row.full else mean for row, mean in zip(rows, means, strict=True)])
     most = max(map(len, values))
-    counted = [f"{mean_and_deviation(found)}{f' ({len(found)} seeds)' * (0 < len(found) < most)}" for found in values]
+    counted = [mean_and_deviation(found) + _fewer(len(found), most) for found in values]
     return [Cell(text, bold=low, italic=first) for text, low, first in zip(counted, best_low, best, strict=True)]
 
 

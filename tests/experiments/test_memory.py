@@ -193,6 +193,14 @@ def test_the_benchmark_of_language_models_compares_memory_and_time(tmp_path: Pat
     assert first.startswith("| full | – |")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"), [({"ranks": ()}, "`ranks` must name"), ({"rounds": 1}, "`rounds` must")]
+)
+def test_a_benchmark_of_too_little_is_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        language_model_step.Settings(**options)
+
+
 def test_the_table_of_language_models_is_made_of_the_record() -> None:
     page = (ROOT / "docs" / "memory.md").read_text()
     found = re.search(r"<!-- table: language_model_step -->\n(.*?)\n<!-- end -->", page, re.DOTALL)

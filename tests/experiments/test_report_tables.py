@@ -353,12 +353,21 @@ def test_pages_without_a_place_or_with_one_for_no_table_are_left_alone(
     append_record(tmp_path / "cora.jsonl", _record({"f1": 0.5}, fields={"settings": run.to_dict()}))
     for text, message in (
         ("nothing", "`into` must have a line `<!-- report: cora -->`"),
+        (
+            "<!-- report: cora -->\n<!-- report: other -->\n<!-- end -->",
+            "`into` must have a line `<!-- report: cora -->`",
+        ),
         ("<!-- report: cora: Scores -->\n<!-- end -->", "`into` must be one of Test scores"),
     ):
         file.write_text(text)
         assert main(["report", "cora", "--into", str(file), "--results", str(tmp_path)]) == 2
         assert message in capsys.readouterr().err
         assert file.read_text() == text
+
+
+def test_a_page_without_a_grid_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["report", "--trace", str(tmp_path), "--into", str(tmp_path / "page.md")]) == 2
+    assert "`grid` must be the name of the table that `into` is to hold" in capsys.readouterr().err
 
 
 def test_a_report_of_nothing_and_of_no_trace_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
