@@ -3,7 +3,7 @@
 Link prediction needs negatives: pairs without an edge. Their number grows with the square of the nodes (PubMed:
 1.9e8), so they are counted, not stored. Give every unordered pair exactly two cells of a grid with ``n`` rows,
 number the cells, and cross out those of the edges. The ``r``-th cell left over has the number ``r`` + (crossed-out
-cells before it), and a binary search finds that count. One uniform integer thus becomes one exactly uniform
+cells before it), and a guided search finds that count. One uniform integer thus becomes one exactly uniform
 non-edge: no rejection, no loop, no host synchronisation, and memory for the edges only.
 """
 
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from hypersst.datasets.guided_search import GuidedSearch
 
 __all__ = ["NonEdges"]
 
@@ -46,12 +48,14 @@ class NonEdges:
             low, high = low[low != high], high[low != high]
         shift = 1 if loops else -1
         cells = torch.cat((high * self._columns + low, low * self._columns + high + shift)).unique()
-        self._kept_before = cells - torch.arange(cells.numel(), device=cells.device)
+        self._device = cells.device
         self._free = num_nodes * self._columns - cells.numel()
         if self._free <= 0:
             raise ValueError(
                 f"`edge_index` must leave at least one pair of nodes unjoined, got all pairs of {num_nodes} nodes."
             )
+        kept_before = cells - torch.arange(cells.numel(), device=cells.device)
+        self._crossed_out_before = GuidedSearch(kept_before, end=self._free)
 
     @property
     def count(self) -> int:
@@ -71,7 +75,7 @@ class NonEdges:
         if n < 0:
             raise ValueError(f"`n` must be at least 0, got {n}.")
         ranks = torch.randint(self._free, (n,), generator=generator, device=generator.device)
-        return self._pairs_of(ranks.to(self._kept_before.device))
+        return self._pairs_of(ranks.to(self._device))
 
     def sample_distinct(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``n`` different pairs, uniformly among all such draws, in random order.
@@ -91,7 +95,7 @@ class NonEdges:
         if 2 * n >= self.count:
             # Too few left for "draw again": both cells of every pair in random order, first one counts.
             ranks = torch.randperm(self._free, generator=generator, device=generator.device)
-            return _distinct(self._pairs_of(ranks.to(self._kept_before.device)), self.num_nodes)[:, :n]
+            return _distinct(self._pairs_of(ranks.to(self._device)), self.num_nodes)[:, :n]
         drawn = self.sample(n, generator)
         while True:
             # Dropping repeats of a sequence of uniform draws leaves draws without replacement.
@@ -101,7 +105,7 @@ class NonEdges:
             drawn = torch.cat((drawn, self.sample(n, generator)), dim=1)
 
     def _pairs_of(self, ranks: Tensor) -> Tensor:
-        cells = ranks + torch.searchsorted(self._kept_before, ranks, right=True)
+        cells = ranks + self._crossed_out_before(ranks)
         row = cells.div(self._columns, rounding_mode="floor")
         column = cells - row * self._columns
         column = column - (column > row).long() if self.loops else column + (column >= row).long()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hypersst.datasets.guided_search import GuidedSearch
+
 __all__ = ["NonNeighbours"]
 
 
@@ -15,7 +17,7 @@ class NonNeighbours:
     """Uniform draws from the nodes that are not neighbours of a node, without listing them.
 
     Counted from 0, the r-th node that is neither u nor a neighbour of u is r + (those that are, before it), and these
-    are counted by a binary search in one sorted list for all u. So each draw is one uniform number, without rejection,
+    are counted by a guided search in one sorted list for all u. So each draw is one uniform number, without rejection,
     and memory is for the pairs only.
 
     Args:
@@ -41,7 +43,7 @@ class NonNeighbours:
         self._start = counts.cumsum(0) - counts
         # Below the i-th taken node of u there are `taken - i` free ones.
         place = torch.arange(keys.numel(), device=keys.device) - self._start[node]
-        self._free_before = node * num_nodes + taken - place
+        self._taken_before = GuidedSearch(node * num_nodes + taken - place, end=num_nodes**2)
         if (self.free == 0).any():
             full = int((self.free == 0).nonzero()[0])
             raise ValueError(f"`pairs` must leave each node a non-neighbour, but node {full} has all as neighbours.")
@@ -60,4 +62,4 @@ class NonNeighbours:
         uniform = torch.rand(nodes.numel(), k, dtype=torch.float64, generator=generator, device=generator.device)
         rank = (uniform.to(nodes.device) * self.free[nodes].unsqueeze(1)).long()
         wanted = nodes.unsqueeze(1) * self.num_nodes + rank
-        return rank + torch.searchsorted(self._free_before, wanted, right=True) - self._start[nodes].unsqueeze(1)
+        return rank + self._taken_before(wanted) - self._start[nodes].unsqueeze(1)

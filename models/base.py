@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hypersst.manifolds.rows import kept
 from hypersst.nn import CSRMatrix, LiftedFeatures, LiftFeatures, normalized_adjacency
 from hypersst.nn.sparse import linear
 
@@ -78,6 +79,8 @@ class GraphModel(nn.Module):
         Returns:
             Scores, shape ``(n,)``.
         """
+        # Else a compiler works the embeddings out anew for every pair, and in each loop over pairs.
+        (z,) = kept(z)
         # index_select rather than indexing: its backward adds rows up without sorting.
         source, target = edge_label_index
         return self.decoder(z.index_select(0, source), z.index_select(0, target))
