@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hypersst.manifolds.rows import kept
 from hypersst.nn.dropout import dropout as dense_dropout
 from hypersst.tracing import is_recorded, is_traced
 
@@ -34,7 +35,7 @@ class _Pattern:
     def __init__(self, crow: Tensor, col: Tensor, shape: tuple[int, int]) -> None:
         self.crow, self.col, self.shape = crow, col, shape
         self._row: Tensor | None = None
-        self._transposed: tuple[Tensor, Tensor, Tensor] | None = None
+        self._transposed: tuple[_Pattern, Tensor] | None = None
         self._repeated: tuple[int, _Pattern] | None = None
 
     @property
@@ -47,25 +48,43 @@ class _Pattern:
         return self._row
 
     @property
-    def transposed(self) -> tuple[Tensor, Tensor, Tensor]:
-        """``(crow, col, order)`` of the transpose: its stored entries are ``values[order]``."""
+    def transposed(self) -> tuple[_Pattern, Tensor]:
+        """Pattern of the transpose and where its entries are among these, shape ``(nnz,)`` or that of one block."""
         if self._transposed is None:
             # Rows ascend already, so a stable sort by column leaves them ascending within each column.
             order = self.col.long().argsort(stable=True)
             counts = torch.bincount(self.col.long(), minlength=self.shape[1])
             crow = F.pad(counts.cumsum(0), (1, 0)).to(self.crow.dtype)
-            self._transposed = (crow, self.row[order], order.to(self.col.dtype))
+            turned = _Pattern(crow, self.row[order], (self.shape[1], self.shape[0]))
+            self._transposed = (turned, order.to(self.col.dtype))
         return self._transposed
 
     def repeated(self, copies: int) -> _Pattern:
         """Pattern of the block-diagonal matrix with so many blocks of this pattern."""
         if self._repeated is None or self._repeated[0] != copies:
-            (rows, columns), stored = self.shape, self.col.numel()
-            block = torch.arange(copies, device=self.col.device).unsqueeze(1)
-            crow = F.pad((self.crow[1:] + stored * block).flatten(), (1, 0))
-            col = (self.col + columns * block).flatten()
-            self._repeated = (copies, _pattern(crow, col, (copies * rows, copies * columns)))
+            blocks, (turned, order) = self._blocks(copies), self.transposed
+            blocks._transposed = (turned._blocks(copies), order)
+            self._repeated = (copies, blocks)
         return self._repeated[1]
+
+    def _blocks(self, copies: int) -> _Pattern:
+        (rows, columns), stored = self.shape, self.col.numel()
+        block = torch.arange(copies, device=self.col.device).unsqueeze(1)
+        crow = F.pad((self.crow[1:] + stored * block).flatten(), (1, 0))
+        col = (self.col + columns * block).flatten()
+        return _pattern(crow, col, (copies * rows, copies * columns))
+
+
+def _selected(values: Tensor, order: Tensor) -> Tensor:
+    """Entries of each block in another order, shape ``(nnz,)``."""
+    # One order for all blocks: a compiler divides to find the entry in a longer one, which takes as long again.
+    return _flat(values.unflatten(0, (-1, order.numel())).index_select(1, order))
+
+
+def _flat(blocks: Tensor) -> Tensor:
+    """Rows one after another."""
+    # A compiler that has not stored them as rows divides to find the row of each entry.
+    return kept(blocks)[0].flatten()
 
 
 def _pattern(crow: Tensor, col: Tensor, shape: tuple[int, int]) -> _Pattern:
@@ -142,11 +161,11 @@ class _Product(torch.autograd.Function):
             # index_select, here and below, takes a third of the time of indexing, and 32-bit indices.
             grad_values = (grad.index_select(0, pattern.row) * dense.index_select(0, pattern.col)).sum(dim=-1)
         if ctx.needs_input_grad[1]:
-            crow, col, order = pattern.transposed
+            turned, order = pattern.transposed
             transposed = ctx.arrangements.get(
-                ("transposed", values.dtype, values.numel()), values, lambda stored: stored.index_select(0, order)
+                ("transposed", values.dtype, values.numel()), values, lambda stored: _selected(stored, order)
             )
-            grad_dense = _product(crow, col, transposed, grad.contiguous())
+            grad_dense = _product(turned.crow, turned.col, transposed, grad.contiguous())
         return grad_values, grad_dense, None, None
 
     @staticmethod
@@ -167,7 +186,7 @@ class _Product(torch.autograd.Function):
         if of_values is None:
             values = arrangements.get(("repeated", copies), values, lambda stored: stored.repeat(copies))
         else:
-            values, arrangements = values.movedim(of_values, 0).flatten(), _Arrangements()
+            values, arrangements = _flat(values.movedim(of_values, 0)), _Arrangements()
         dense = dense.expand(copies, *dense.shape) if of_dense is None else dense.movedim(of_dense, 0)
         product: Tensor = _Product.apply(values, dense.flatten(0, 1), pattern.repeated(copies), arrangements)
         return product.unflatten(0, (copies, -1)), 0
