@@ -2,7 +2,7 @@
 
 Every run is trained as `hypersst train --trace` does it. Then all linear weights of the best epoch's model are cut to
 their R largest singular values, for each R, and the copy is scored on the test part. Runs that the record holds are
-not made again, so what was interrupted goes on.
+not made again, so what was interrupted goes on. Of a run that became non-finite the record keeps the reason.
 
     OMP_NUM_THREADS=1 python experiments/benchmarks/truncation.py
 """
@@ -20,6 +20,7 @@ from typing import Any
 
 import tyro
 
+from hypersst.errors import NonFiniteError
 from hypersst.experiments.benchmarks.timing import write_benchmark
 from hypersst.experiments.reports.rows import SCORES
 from hypersst.experiments.reports.traced_run import train_traced
@@ -114,14 +115,18 @@ def run(settings: Settings) -> dict[str, Any]:
             epochs=settings.epochs,
             compile=True,
         )
-        found, trace = train_traced(wanted, data_dir=settings.data_dir, device=settings.device)
-        case = {
-            **key,
-            "epochs": found.epochs,
-            "seconds": found.seconds,
-            "ranks": trace.ranks.tolist(),
-            "truncated": [round(score, 5) for score in trace.truncated.tolist()],
-        }
+        try:
+            found, trace = train_traced(wanted, data_dir=settings.data_dir, device=settings.device)
+        except NonFiniteError as error:
+            case = {**key, "reason": str(error)}
+        else:
+            case = {
+                **key,
+                "epochs": found.epochs,
+                "seconds": found.seconds,
+                "ranks": trace.ranks.tolist(),
+                "truncated": [round(score, 5) for score in trace.truncated.tolist()],
+            }
         record = write_benchmark(settings.output, said, settings.device, [*record["cases"], case])
     return record
 
@@ -137,8 +142,13 @@ def markdown_table(path: Path, share: float = 0.99) -> str:
         "| of | % at rank 1 | 2 | 4 | 8 |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for (dataset, task, method), cases in groups.items():
+    for (dataset, task, method), tried in groups.items():
+        cases = [case for case in tried if "ranks" in case]
+        if not cases:
+            lines.append(f"| {' | '.join([dataset, titles[task], method, *['non-finite'] * 2, *['–'] * 5])} |")
+            continue
         kept = sorted(rank_that_keeps(share, case["ranks"], case["truncated"]) for case in cases)
+        of_seeds = [*map(str, kept), *["non-finite"] * (len(tried) - len(cases))]
         curves: list[dict[int, float]] = [dict(zip(case["ranks"], case["truncated"], strict=True)) for case in cases]
         whole = statistics.fmean(case["truncated"][-1] for case in cases)
         # Where there are fewer singular values, all of them.
@@ -148,7 +158,7 @@ def markdown_table(path: Path, share: float = 0.99) -> str:
             titles[task],
             method,
             f"{100 * whole:.1f}",
-            f"{statistics.median(kept):g} ({', '.join(map(str, kept))})",
+            f"{statistics.median(kept):g} ({', '.join(of_seeds)})",
             str(cases[0]["ranks"][-1]),
             *(f"{100 * score:.1f}" for score in at),
         ]

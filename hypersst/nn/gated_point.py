@@ -22,9 +22,11 @@ from torch import Tensor
 
 from hypersst.manifolds.rows import kept, led_by, space_dot, space_square
 
-__all__ = ["gated_point"]
+__all__ = ["OFFSET", "gated_point"]
 
-_OFFSET = 1.1
+OFFSET = 1.1
+"""Least cosh of a point's distance from the origin, times the root of c."""
+
 _GUARD = 1e-8
 
 
@@ -94,7 +96,7 @@ class _GatedPoint(torch.autograd.Function):
         grad_scale = gate.sum().to(log_scale.dtype) if ctx.needs_input_grad[1] else None
         grad_c = None
         if ctx.needs_input_grad[2]:
-            each = (push - grad_time / time) / c.square() - _OFFSET * of_time / (c * c.sqrt())
+            each = (push - grad_time / time) / c.square() - OFFSET * of_time / (c * c.sqrt())
             grad_c = 0.5 * each.sum()
         return grad_z, grad_scale, grad_c
 
@@ -102,7 +104,7 @@ class _GatedPoint(torch.autograd.Function):
 def _numbers(z: Tensor, log_scale: Tensor, c: Tensor) -> tuple[Tensor, ...]:
     """Share σ, reach t, gap T, factor f, squared length q, m/q̄ and time y_0; a number a row, in the type of z."""
     share, unit = z[..., :1].sigmoid(), c.reciprocal()
-    reach = torch.addcmul(_OFFSET * c.rsqrt(), log_scale.exp(), share)
+    reach = torch.addcmul(OFFSET * c.rsqrt(), log_scale.exp(), share)
     gap = reach.square() - unit
     square = space_square(z)
     guarded = square.clamp_min(_GUARD)

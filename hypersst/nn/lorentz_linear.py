@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hypersst.errors import unknown
 from hypersst.manifolds.stable import at_least_float32
 from hypersst.nn.activation import Activation, resolve_activation
-from hypersst.nn.gated_point import gated_point
+from hypersst.nn.gated_point import OFFSET, gated_point
 from hypersst.nn.hyperplane import lorentz_hyperplanes, space_from_distances
 from hypersst.nn.manifold_argument import as_lorentz
 from hypersst.nn.shapes import check_channels, check_features, check_probability
@@ -31,7 +31,9 @@ class LorentzLinear(nn.Module):
 
     - ``"gated"`` (HyboNet): :math:`z = W\phi(x) + b` with :math:`W` of shape ``(out + 1, in + 1)``; the first
       entry of :math:`z` sets the time through a sigmoid, the others the direction (`gated_point`). Points stay
-      within :math:`\operatorname{arcosh}(\sqrt c\,e^s + 1.1)/\sqrt c` of the origin, :math:`s` being learned.
+      within :math:`\operatorname{arcosh}(\sqrt c\,e^s + 1.1)/\sqrt c` of the origin, :math:`s` being learned; where
+      that is beyond the manifold's ``max_radius`` :math:`R`, :math:`2s_R - s` takes the place of :math:`s`, with
+      :math:`s_R` what reaches :math:`R`.
     - ``"recomputed"`` (Hypformer's HTC): :math:`y_s = W\phi(x) + b` with :math:`W` of shape ``(out, in + 1)``,
       :math:`y_0 = \sqrt{1/c + \lVert y_s\rVert^2}`.
     - ``"hyperplane"`` (PLFC): :math:`y_k = \sinh(\sqrt c\,v_k)/\sqrt c` with :math:`v_k` the signed distance to
@@ -161,11 +163,23 @@ class LorentzLinear(nn.Module):
         else:
             z = at_least_float32(linear(x, weight, self.bias))
             if self.scale is not None:
-                return gated_point(z, self.scale, manifold.c, dtype)
+                return gated_point(z, self._scale_within(self.scale, dtype or z.dtype), manifold.c, dtype)
             space = z
         # Nothing else bounds these two forms: the projection recomputes time and holds the largest radius.
         points = manifold.projx(F.pad(space, (1, 0)))
         return points if dtype in (None, points.dtype) else manifold.from_space(points[..., 1:].to(dtype))
+
+    def _scale_within(self, scale: Tensor, dtype: torch.dtype) -> Tensor:
+        """The gate's s as long as points stay within ``max_radius``; mirrored there, it stays on this side.
+
+        Cut off it would have no gradient, and a scale that has gone beyond would not come back.
+        """
+        cap = self.manifold._cap(dtype)
+        if isinstance(cap, Tensor):
+            reach = (cap.cosh() - OFFSET).clamp_min(torch.finfo(cap.dtype).eps).log()
+        else:
+            reach = math.log(math.cosh(cap) - OFFSET)
+        return torch.minimum(scale, 2.0 * reach - self.manifold.c.log() - scale)
 
     def extra_repr(self) -> str:
         """Sizes and options that differ from their defaults."""

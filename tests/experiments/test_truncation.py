@@ -1,11 +1,16 @@
 """How many singular values trained networks need."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from hypersst.errors import NonFiniteError
 from hypersst.experiments.benchmarks import truncation
+from hypersst.experiments.settings import Settings as RunSettings
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +43,29 @@ def test_table_says_from_which_rank_on_the_share_is_kept(tmp_path: Path) -> None
     truncation.write_benchmark(path, {}, "cpu", cases)
     *_, line = truncation.markdown_table(path).splitlines()
     assert line == "| cora | ROC-AUC | sst | 80.0 | 2 (1, 2, 3) | 3 | 70.0 | 76.6 | 80.0 | 80.0 |"
+
+
+def test_a_run_that_became_non_finite_is_recorded_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(settings: RunSettings, **_: object) -> None:
+        raise NonFiniteError(f"seed {settings.seed} became non-finite.")
+
+    monkeypatch.setattr(truncation, "train_traced", fail)
+    path = tmp_path / "record.json"
+    settings = truncation.Settings(datasets=("karate",), tasks=("nc",), methods=("sst",), seeds=2, output=path)
+    assert [case["reason"] for case in truncation.run(settings)["cases"]] == [
+        "seed 0 became non-finite.",
+        "seed 1 became non-finite.",
+    ]
+    *_, line = truncation.markdown_table(path).splitlines()
+    assert line == "| karate | F1 | sst | non-finite | non-finite | – | – | – | – | – |"
+    good = {"dataset": "karate", "task": "nc", "method": "sst", "seed": 2, "ranks": [1], "truncated": [0.5]}
+    truncation.write_benchmark(path, {}, "cpu", [*truncation.run(settings)["cases"], good])
+    *_, line = truncation.markdown_table(path).splitlines()
+    assert line == "| karate | F1 | sst | 50.0 | 1 (1, non-finite, non-finite) | 1 | 50.0 | 50.0 | 50.0 | 50.0 |"
+
+
+def test_the_table_of_graphs_is_made_of_the_record() -> None:
+    page = (ROOT / "docs" / "graphs.md").read_text()
+    found = re.search(r"<!-- table: truncation -->\n(.*?)\n<!-- end -->", page, re.DOTALL)
+    assert found
+    assert found[1] == truncation.markdown_table(ROOT / "experiments" / "results" / "truncation.json")

@@ -95,6 +95,36 @@ def test_the_gate_never_leaves_the_manifold_for_any_curvature(c):
     torch.testing.assert_close(layer.manifold.inner(None, y, y), torch.full((8,), -1 / c, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("c", CURVATURES)
+@pytest.mark.parametrize(("dtype", "radius"), [(torch.float32, 7.0), (torch.float64, 15.0)])
+def test_a_scale_that_grows_leads_no_farther_than_the_manifolds_radius_and_comes_back(dtype, radius, c):
+    layer = make_linear("gated", 4, 3, c).to(dtype)
+    x = points(layer.manifold, 5, 4).to(dtype)
+    reached = math.log((math.cosh(radius) - 1.1) / math.sqrt(c))
+    far = []
+    for scale in (reached - 0.5, reached, reached + 0.5, reached + 30.0):
+        with torch.no_grad():
+            layer.scale.fill_(scale)
+            layer.bias[0] = 50.0  # gate open
+        far.append(layer(x)[:, 0])
+    torch.testing.assert_close(far[1], torch.full_like(far[1], math.cosh(radius) / math.sqrt(c)), rtol=1e-4, atol=0.0)
+    torch.testing.assert_close(far[0], far[2], rtol=1e-4, atol=0.0)
+    torch.testing.assert_close(far[3], torch.full_like(far[3], 1.1 / math.sqrt(c)), rtol=1e-3, atol=0.0)
+    for scale, towards in ((reached - 0.5, 1.0), (reached + 0.5, -1.0)):
+        with torch.no_grad():
+            layer.scale.fill_(scale)
+        (grad,) = torch.autograd.grad(layer(x)[:, 0].sum(), layer.scale)
+        assert grad.sign() == towards
+
+
+def test_a_scale_keeps_within_a_radius_that_the_manifold_is_given():
+    layer = LorentzLinear(4, 3, manifold=Lorentz(2.0, max_radius=2.5)).double()
+    with torch.no_grad():
+        layer.scale.fill_(3.0)
+    y = layer(points(layer.manifold, 50, 4))
+    assert layer.manifold.dist0(y).max() <= 2.5
+
+
 def test_the_gate_starts_as_hybonet_does():
     layer = LorentzLinear(30, 24)
     assert (layer.weight[:, 0] == 0).all()
