@@ -175,6 +175,7 @@ class LorentzLinear(nn.Module):
         Cut off it would have no gradient, and a scale that has gone beyond would not come back.
         """
         cap = self.manifold._cap(dtype)
+        reach: float | Tensor
         if isinstance(cap, Tensor):
             reach = (cap.cosh() - OFFSET).clamp_min(torch.finfo(cap.dtype).eps).log()
         else:
