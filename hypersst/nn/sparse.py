@@ -8,188 +8,16 @@ anew in each backward pass; `CSRMatrix` sorts it once and reuses the order, also
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hypersst.manifolds.rows import kept
 from hypersst.nn.dropout import dropout as dense_dropout
-from hypersst.tracing import is_recorded, is_traced
+from hypersst.nn.sparse_product import Arrangements, pattern_of, product
 
 __all__ = ["CSRMatrix", "dropout", "entries_of_rows", "linear", "normalized_adjacency"]
-
-# torch says once per process, at the first such tensor, that the layout is in beta. We use two of its
-# operations, both tested, so the reader of a training log need not hear of it.
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-    torch.eye(1).to_sparse_csr()
-
-
-class _Pattern:
-    """Where the stored entries of a matrix are, by rows and (made on first use) by columns."""
-
-    def __init__(self, crow: Tensor, col: Tensor, shape: tuple[int, int]) -> None:
-        self.crow, self.col, self.shape = crow, col, shape
-        self._row: Tensor | None = None
-        self._transposed: tuple[_Pattern, Tensor] | None = None
-        self._repeated: tuple[int, _Pattern] | None = None
-
-    @property
-    def row(self) -> Tensor:
-        """Row of each stored entry, shape ``(nnz,)``."""
-        if self._row is None:
-            counts = self.crow.diff().long()
-            rows = torch.arange(self.shape[0], device=self.col.device, dtype=self.col.dtype)
-            self._row = rows.repeat_interleave(counts)
-        return self._row
-
-    @property
-    def transposed(self) -> tuple[_Pattern, Tensor]:
-        """Pattern of the transpose and where its entries are among these, shape ``(nnz,)`` or that of one block."""
-        if self._transposed is None:
-            # Rows ascend already, so a stable sort by column leaves them ascending within each column.
-            order = self.col.long().argsort(stable=True)
-            counts = torch.bincount(self.col.long(), minlength=self.shape[1])
-            crow = F.pad(counts.cumsum(0), (1, 0)).to(self.crow.dtype)
-            turned = _Pattern(crow, self.row[order], (self.shape[1], self.shape[0]))
-            self._transposed = (turned, order.to(self.col.dtype))
-        return self._transposed
-
-    def repeated(self, copies: int) -> _Pattern:
-        """Pattern of the block-diagonal matrix with so many blocks of this pattern."""
-        if self._repeated is None or self._repeated[0] != copies:
-            blocks, (turned, order) = self._blocks(copies), self.transposed
-            blocks._transposed = (turned._blocks(copies), order)
-            self._repeated = (copies, blocks)
-        return self._repeated[1]
-
-    def _blocks(self, copies: int) -> _Pattern:
-        (rows, columns), stored = self.shape, self.col.numel()
-        block = torch.arange(copies, device=self.col.device).unsqueeze(1)
-        crow = F.pad((self.crow[1:] + stored * block).flatten(), (1, 0))
-        col = (self.col + columns * block).flatten()
-        return _pattern(crow, col, (copies * rows, copies * columns))
-
-
-def _selected(values: Tensor, order: Tensor) -> Tensor:
-    """Entries of each block in another order, shape ``(nnz,)``."""
-    # One order for all blocks: a compiler divides to find the entry in a longer one, which takes as long again.
-    return _flat(values.unflatten(0, (-1, order.numel())).index_select(1, order))
-
-
-def _flat(blocks: Tensor) -> Tensor:
-    """Rows one after another."""
-    # A compiler that has not stored them as rows divides to find the row of each entry.
-    return kept(blocks)[0].flatten()
-
-
-def _pattern(crow: Tensor, col: Tensor, shape: tuple[int, int]) -> _Pattern:
-    # 32-bit indices halve the traffic of the product, which is bound by memory.
-    dtype = torch.int32 if max(*shape, col.numel()) < 2**31 else torch.int64
-    return _Pattern(crow.to(dtype), col.to(dtype), shape)
-
-
-# What a compiler sees, which cannot trace sparse tensors. As an operator the product costs some ten microseconds more.
-_library = torch.library.Library("hypersst", "FRAGMENT")
-_library.define("csr_product(Tensor crow, Tensor col, Tensor values, Tensor dense) -> Tensor")
-
-
-def _eager_product(crow: Tensor, col: Tensor, values: Tensor, dense: Tensor) -> Tensor:
-    rows = crow.shape[0] - 1
-    matrix = torch.sparse_csr_tensor(crow, col, values, (rows, dense.shape[0]), check_invariants=False)
-    # With no zeros to start from and no copy of them, which `@` makes, two thirds of the time.
-    return dense.new_empty(rows, dense.shape[1]).addmm_(matrix, dense, beta=0)
-
-
-_library.impl("csr_product", _eager_product, "CompositeExplicitAutograd")
-
-
-torch.library.register_fake(
-    "hypersst::csr_product",
-    lambda crow, col, values, dense: dense.new_empty(crow.shape[0] - 1, dense.shape[1]),
-    lib=_library,
-)
-
-
-def _product(crow: Tensor, col: Tensor, values: Tensor, dense: Tensor) -> Tensor:
-    product = torch.ops.hypersst.csr_product if is_recorded() else _eager_product
-    result: Tensor = product(crow, col, values, dense)
-    return result
-
-
-class _Arrangements:
-    """Other arrangements of a matrix's values, kept for as long as the values stay as they are."""
-
-    def __init__(self) -> None:
-        self._kept: dict[Hashable, tuple[Tensor, int, Tensor]] = {}
-
-    def get(self, name: Hashable, values: Tensor, arrange: Callable[[Tensor], Tensor]) -> Tensor:
-        """``arrange(values)``, or what it was for these ``values`` in an earlier call of the ``name``."""
-        if torch.compiler.is_compiling() or values.requires_grad or values.is_inference():
-            return arrange(values)
-        kept = self._kept.get(name)
-        if kept is not None and kept[0] is values and kept[1] == values._version:
-            return kept[2]
-        arranged = arrange(values)
-        if not is_traced(values):
-            self._kept[name] = (values, values._version, arranged)
-        return arranged
-
-
-class _Product(torch.autograd.Function):
-    """``Y = A D`` with ``dD = Aᵀ dY`` through the cached transpose and ``dA_ij = dY_i · D_j``."""
-
-    @staticmethod
-    def forward(values: Tensor, dense: Tensor, pattern: _Pattern, arrangements: _Arrangements) -> Tensor:
-        return _product(pattern.crow, pattern.col, values, dense)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, _Pattern, _Arrangements], output: Tensor) -> None:
-        values, dense, ctx.pattern, ctx.arrangements = inputs
-        ctx.save_for_backward(values, dense)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        values, dense = ctx.saved_tensors
-        pattern: _Pattern = ctx.pattern
-        grad_values = grad_dense = None
-        if ctx.needs_input_grad[0]:
-            # index_select, here and below, takes a third of the time of indexing, and 32-bit indices.
-            grad_values = (grad.index_select(0, pattern.row) * dense.index_select(0, pattern.col)).sum(dim=-1)
-        if ctx.needs_input_grad[1]:
-            turned, order = pattern.transposed
-            transposed = ctx.arrangements.get(
-                ("transposed", values.dtype, values.numel()), values, lambda stored: _selected(stored, order)
-            )
-            grad_dense = _product(turned.crow, turned.col, transposed, grad.contiguous())
-        return grad_values, grad_dense, None, None
-
-    @staticmethod
-    def vmap(
-        info: Any,
-        in_dims: tuple[int | None, int | None, None, None],
-        values: Tensor,
-        dense: Tensor,
-        pattern: _Pattern,
-        arrangements: _Arrangements,
-    ) -> tuple[Tensor, int]:
-        """Several products as one with a block-diagonal matrix, whether matrices, factors or both differ.
-
-        Factors side by side would do where the matrix is one. On a CPU that is as fast at best, since rows of all
-        copies leave the cache (PubMed's features transposed, ten copies: 56 ms, as blocks 23), and wants them copied.
-        """
-        copies, (of_values, of_dense) = info.batch_size, in_dims[:2]
-        if of_values is None:
-            values = arrangements.get(("repeated", copies), values, lambda stored: stored.repeat(copies))
-        else:
-            values, arrangements = _flat(values.movedim(of_values, 0)), _Arrangements()
-        dense = dense.expand(copies, *dense.shape) if of_dense is None else dense.movedim(of_dense, 0)
-        product: Tensor = _Product.apply(values, dense.flatten(0, 1), pattern.repeated(copies), arrangements)
-        return product.unflatten(0, (copies, -1)), 0
 
 
 class CSRMatrix:
@@ -209,8 +37,8 @@ class CSRMatrix:
     """
 
     def __init__(self, crow: Tensor, col: Tensor, values: Tensor, shape: tuple[int, int]) -> None:
-        self._pattern = _pattern(crow, col, (int(shape[0]), int(shape[1])))
-        self._arrangements = _Arrangements()
+        self._pattern = pattern_of(crow, col, (int(shape[0]), int(shape[1])))
+        self._arrangements = Arrangements()
         self.values = values
 
     @classmethod
@@ -274,7 +102,7 @@ class CSRMatrix:
     def with_values(self, values: Tensor) -> CSRMatrix:
         """Return the same pattern, cached transpose included, with other ``values`` of shape ``(nnz,)``."""
         other = object.__new__(CSRMatrix)
-        other._pattern, other._arrangements, other.values = self._pattern, _Arrangements(), values
+        other._pattern, other._arrangements, other.values = self._pattern, Arrangements(), values
         return other
 
     def matmul(self, dense: Tensor) -> Tensor:
@@ -283,8 +111,7 @@ class CSRMatrix:
         values = self.values
         if values.dtype != dtype:
             values = self._arrangements.get(dtype, values, lambda stored: stored.to(dtype))
-        product: Tensor = _Product.apply(values, dense.to(dtype), self._pattern, self._arrangements)
-        return product
+        return product(values, dense.to(dtype), self._pattern, self._arrangements)
 
     __matmul__ = matmul
 
