@@ -133,7 +133,10 @@ def led_by(
     """
     if not works_in_place(lead, factor, x, *(plus or ())):
         total = factor * x if plus is None else torch.addcmul(factor * x, *plus)
-        return torch.where(_first(x, dim), lead, total)
+        if is_compiled():
+            return torch.where(_first(x, dim), lead, total)
+        # A fifth of the time; exact, since the weights are 0 and 1.
+        return torch.lerp(total, lead, _unit(total, dim))
     total = factor * x
     if plus is not None:
         total.addcmul_(*plus)
@@ -166,6 +169,13 @@ def _sum_of_space(products: Tensor) -> Tensor:
 
 def _space(x: Tensor, dim: int) -> Tensor:
     return x.narrow(dim, 1, x.size(dim) - 1)
+
+
+def _unit(x: Tensor, dim: int) -> Tensor:
+    """1 for the first coordinate, 0 for the others."""
+    shape = [1] * x.dim()
+    shape[dim] = -1
+    return torch.eye(1, x.size(dim), dtype=x.dtype, device=x.device).view(shape)
 
 
 def _first(x: Tensor, dim: int) -> Tensor:
