@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hypersst.manifolds.rows import blocks, kept_by_row, plus_product, row_dot, works_in_place
+from hypersst.manifolds.rows import after_zero, blocks, kept_by_row, plus_product, row_dot, space_rows, works_in_place
 from hypersst.manifolds.stable import dot, norm
 
 
@@ -96,8 +96,8 @@ class _SquaredChord(torch.autograd.Function):
 
 
 def _parts(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Time and space."""
-    return x.narrow(dim, 0, 1), x.narrow(dim, 1, x.size(dim) - 1)
+    """Time, and `space_rows`."""
+    return x.narrow(dim, 0, 1), space_rows(x, dim=dim)
 
 
 def _numbers(x: Tensor, y: Tensor, c: Tensor, dim: int) -> tuple[Tensor, Tensor]:
@@ -125,8 +125,8 @@ def _gradients(x: Tensor, y: Tensor, scale: Tensor, tilt: Tensor, along: Tensor,
     (x0, xs), (y0, ys) = _parts(x, dim), _parts(y, dim)
     d = plus_product(ys - xs, -tilt, xs)
     excess, of_y = kept_by_row(x, scale * (along - row_dot(d, xs, dim=dim)) / x0.square(), -x0 / y0, dim=dim)
-    of_space, zero = plus_product(scale * d, excess, xs), torch.zeros_like(excess)
-    return torch.cat((zero, of_space), dim=dim), torch.cat((zero, of_y * of_space), dim=dim)
+    of_space = plus_product(scale * d, excess, xs)
+    return after_zero(of_space, x, dim=dim), after_zero(of_y * of_space, y, dim=dim)
 
 
 def _write_gradients(

@@ -68,12 +68,6 @@ class Pattern:
         return pattern_of(crow, col, (copies * rows, copies * columns))
 
 
-def _selected(values: Tensor, order: Tensor) -> Tensor:
-    """Entries of each block in another order, shape ``(nnz,)``."""
-    # One order for all blocks: a compiler divides to find the entry in a longer one, which takes as long again.
-    return _flat(values.unflatten(0, (-1, order.numel())).index_select(1, order))
-
-
 def _flat(blocks: Tensor) -> Tensor:
     """Rows one after another."""
     # A compiler that has not stored them as rows divides to find the row of each entry.
@@ -113,6 +107,33 @@ def _product(crow: Tensor, col: Tensor, values: Tensor, dense: Tensor) -> Tensor
     operator = torch.ops.hypersst.csr_product if is_recorded() else _eager_product
     result: Tensor = operator(crow, col, values, dense)
     return result
+
+
+_library.define("in_order(Tensor blocks, Tensor order) -> Tensor")
+
+
+def _eager_in_order(blocks: Tensor, order: Tensor) -> Tensor:
+    if blocks.device.type != "cpu" or torch.is_grad_enabled():
+        return blocks.index_select(1, order)
+    # One by one they take two thirds of the time, and half of that of the code that a compiler writes for the CPU.
+    result = torch.empty_like(blocks)
+    for block, ordered in zip(blocks, result, strict=True):
+        torch.index_select(block, 0, order, out=ordered)
+    return result
+
+
+_library.impl("in_order", _eager_in_order, "CompositeExplicitAutograd")
+
+
+torch.library.register_fake("hypersst::in_order", lambda blocks, order: torch.empty_like(blocks), lib=_library)
+
+
+def _in_order(values: Tensor, order: Tensor) -> Tensor:
+    """Entries of each block in another order, shape ``(nnz,)``; ``order`` is that of one block."""
+    blocks = values.unflatten(0, (-1, order.numel()))
+    operator = torch.ops.hypersst.in_order if is_recorded() else _eager_in_order
+    ordered: Tensor = operator(blocks, order)
+    return ordered.flatten()
 
 
 class Arrangements:
@@ -157,7 +178,7 @@ class _Product(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             turned, order = pattern.transposed
             transposed = ctx.arrangements.get(
-                ("transposed", values.dtype, values.numel()), values, lambda stored: _selected(stored, order)
+                ("transposed", values.dtype, values.numel()), values, lambda stored: _in_order(stored, order)
             )
             grad_dense = _product(turned.crow, turned.col, transposed, grad.contiguous())
         return grad_values, grad_dense, None, None
