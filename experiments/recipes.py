@@ -98,6 +98,9 @@ _GENERATED: Mapping[str, Mapping[str, Any]] = {
     "synthetic": {"epochs": 50, "patience": 20, "eval_every": 1, "layers": 3, "grad_clip": 1.0},
 }
 
+# What a method takes over from full-rank training: settings of the network.
+_SHARED = ("lr", "dropout", "weight_decay")
+
 # Chosen for memory: ten thousand nodes a batch. On a million nodes that costs accuracy: F1 0.81 where 50 parts a batch
 # gave 0.84 after a third of the steps (one seed, docs/datasets.md).
 _NODES, _NODES_IN_PART, _PARTS_PER_BATCH = 10_000, 2_000, 5
@@ -134,14 +137,25 @@ def _method_recipe(dataset: str, task: str, model: str, method: str) -> Mapping[
     return changes
 
 
-def _vector_rate(dataset: str, method: str) -> float:
-    """Rate of singular vectors over the others': dropout's noise wants it low (docs/decisions.md)."""
-    return 0.125 if method == "sst" and dataset in _CITATION else 1.0
+def _rates(dataset: str, method: str, lr: float) -> dict[str, float]:
+    """Rates of singular vectors and values beside the others' ``lr``."""
+    # Dropout's noise wants that of vectors low (docs/decisions.md).
+    return {"vector_lr": (0.125 if method == "sst" and dataset in _CITATION else 1.0) * lr, "sigma_lr": lr}
 
 
 def recipe_for(dataset: str, task: str, model: str, method: str) -> dict[str, Any]:
-    """Every setting that has a recommended value, for checked names: tuned, where a search has been recorded."""
-    recipe = published_recipe(dataset, task, model, method) | tuned_recipe(dataset, task, model, method)
+    """Every setting that has a recommended value, for checked names: tuned, where a search has been recorded.
+
+    Where full-rank training alone was searched, other methods share what is not their own.
+    """
+    recipe = published_recipe(dataset, task, model, method)
+    tuned = tuned_recipe(dataset, task, model, method)
+    if not tuned:
+        shared = tuned_recipe(dataset, task, model, "full")
+        tuned = {name: shared[name] for name in _SHARED if name in shared}
+        if "lr" in tuned:
+            tuned |= _rates(dataset, method, tuned["lr"])
+    recipe |= tuned
     if recipe["schedule"] != "constant":  # a run is as long as its rates fall
         recipe["patience"] = recipe["epochs"]
     return recipe
@@ -156,9 +170,7 @@ def published_recipe(dataset: str, task: str, model: str, method: str) -> dict[s
             recipe["lr"] = 0.02  # another tree than the papers'
     recipe |= _GENERATED.get(dataset, {})
     recipe |= _method_recipe(dataset, task, model, method)
-    recipe["vector_lr"] = _vector_rate(dataset, method) * recipe["lr"]
-    recipe["sigma_lr"] = recipe["lr"]
-    return recipe
+    return recipe | _rates(dataset, method, recipe["lr"])
 
 
 def batches_for(

@@ -101,8 +101,8 @@ def test_an_unknown_grid_and_no_jobs_are_refused(capsys: pytest.CaptureFixture[s
     assert main(["bench", "coar"]) == 2
     error = capsys.readouterr().err
     assert (
-        "`grid` must be one of cora, hgnn, hgnn-search, geometry, ablation, others, multi30k, wikitext2, speed, got "
-        "'coar'; did you mean cora?" in error
+        "`grid` must be one of cora, hgnn, hgnn-search, geometry, geometry-search, ablation, others, multi30k, "
+        "wikitext2, speed, got 'coar'; did you mean cora?" in error
     )
     with pytest.raises(ValueError, match="`jobs` must be at least 1, got 0"):
         run_grid(_runs(1), tmp_path / "t.jsonl", jobs=0)

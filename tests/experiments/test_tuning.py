@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,26 @@ def test_seeds_of_the_search_are_none_of_the_tables() -> None:
     assert {keys.count(key) for key in keys} == {2 * BUDGET}
 
 
+def test_every_other_model_of_the_geometries_has_the_same_budget() -> None:
+    searched, table = grids.grid("geometry-search"), grids.grid("geometry")
+    assert not {run.seed for run in searched} & {run.seed for run in table}
+    keys = [(run.dataset, run.task, run.model) for run in searched]
+    assert set(keys) == {key for run in table if (key := (run.dataset, run.task, run.model))[2] != "hybonet"}
+    assert {keys.count(key) for key in keys} == {2 * 8}
+    assert {(run.method, run.schedule) for run in searched} == {("full", "constant")}
+
+
+def test_methods_that_were_not_searched_share_the_network_and_rate_of_full_rank(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = {"lr": 7.0, "dropout": 0.123, "weight_decay": 9.0, "schedule": "linear", "vector_lr": 8.0}
+    _freeze(tmp_path, monkeypatch, [chosen], model="gcn", method="full")
+    own = published_recipe("cora", "nc", "gcn", "sst")
+    shared = {"lr": 7.0, "dropout": 0.123, "weight_decay": 9.0, "vector_lr": 0.125 * 7.0, "sigma_lr": 7.0}
+    assert recipe_for("cora", "nc", "gcn", "sst") == own | shared
+    assert recipe_for("cora", "nc", "gcn", "full")["schedule"] == "linear"
+
+
 def test_a_chosen_recipe_does_not_change_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = [run.to_dict() for run in grids.grid("hgnn-search")]
     _freeze(tmp_path, monkeypatch, [{"dropout": 0.123, "lr": 7.0, "vector_lr": 8.0, "weight_decay": 9.0}])
@@ -73,9 +94,16 @@ def test_a_recipe_of_falling_rates_is_no_departure_from_itself_and_leaves_consta
     assert replace(settings, schedule="constant").resolve().patience == patience
 
 
-def _freeze(folder: Path, monkeypatch: pytest.MonkeyPatch, settings: list[dict[str, float]]) -> None:
+def _freeze(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: list[dict[str, Any]],
+    *,
+    model: str = "hybonet",
+    method: str = "sst",
+) -> None:
     path = folder / "recipes.json"
-    key = {"dataset": "cora", "task": "nc", "model": "hybonet", "method": "sst"}
+    key = {"dataset": "cora", "task": "nc", "model": model, "method": method}
     write_recipes([{**key, "settings": each} for each in settings], path)
     monkeypatch.setattr(tuned_recipes, "RECIPES", path)
     tuned_recipes._frozen.cache_clear()
@@ -136,7 +164,7 @@ def test_recipes_of_other_combinations_stay(tmp_path: Path) -> None:
 
 def test_a_table_that_is_no_search_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tune", "hgnn"]) == 2
-    assert "`grid` must be one of hgnn-search, got 'hgnn'" in capsys.readouterr().err
+    assert "`grid` must be one of hgnn-search, geometry-search, got 'hgnn'" in capsys.readouterr().err
 
 
 def test_the_rate_of_vectors_goes_with_the_learning_rate() -> None:
