@@ -41,11 +41,11 @@ def edge_softmax(score: Tensor, target: Tensor, num_targets: int, weight: Tensor
         score = score.masked_fill(weight == 0, -torch.inf)
     top = score.new_full(shape, -torch.inf).scatter_reduce(0, index, score.detach(), "amax")
     # The lower bound keeps -inf - top what it is where no edge counts.
-    exponential = (score - top.clamp_min(torch.finfo(score.dtype).min)[target]).exp()
+    exponential = (score - top.clamp_min(torch.finfo(score.dtype).min).index_select(0, target)).exp()
     if weight is not None:
         exponential = weight * exponential
     total = exponential.new_zeros(shape).index_add(0, target, exponential)
-    return exponential / total.clamp_min(torch.finfo(score.dtype).tiny)[target]
+    return exponential / total.clamp_min(torch.finfo(score.dtype).tiny).index_select(0, target)
 
 
 class AttentionConv(MeanConv):

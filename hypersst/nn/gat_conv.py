@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.nn import Linear
 
+from hypersst.manifolds.rows import kept
 from hypersst.nn.attention_conv import AttentionConv
 from hypersst.nn.graph_conv import Points, pair
 from hypersst.nn.shapes import check_channels
@@ -113,6 +114,8 @@ class GATConv(AttentionConv):
     def _score(self, targets: Tensor, sources: Tensor, i: Tensor, j: Tensor) -> Tensor:
         to = (targets * self.att_dst).sum(dim=-1)
         of = (sources * self.att_src).sum(dim=-1)
+        # Else a compiler sums over the channels anew for every edge.
+        to, of = kept(to, of)
         return F.leaky_relu(to.index_select(0, i) + of.index_select(0, j), self.negative_slope)
 
     def _finish(self, total: Tensor) -> Tensor:
