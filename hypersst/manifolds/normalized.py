@@ -51,7 +51,9 @@ class _Normalized(torch.autograd.Function):
     @staticmethod
     def forward(s: Tensor, c: Tensor, dtype: torch.dtype, dim: int) -> tuple[Tensor, ...]:
         scale, time, inverse = _numbers(s, c, dim)
-        return led_by(time, scale, s, dim=dim).to(dtype), scale, time, inverse
+        point = led_by(time, scale, s, dim=dim)
+        # Under torch 2.11 compiled code has no gradient of a result that went through a cast to its own type.
+        return point if point.dtype == dtype else point.to(dtype), scale, time, inverse
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, torch.dtype, int], output: tuple[Tensor, ...]) -> None:

@@ -15,8 +15,6 @@ from hypersst.tracing import current_recording, is_recorded
 __all__ = ["copies_draw_from", "dropout", "dropout_mask", "dropout_masks"]
 
 _LANES = 1 << 16
-# Before torch 2.7 nobody can ask; an exported model that drops then holds the operator below.
-_is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)
 # Where copies draw from, the innermost last. No context variable: compilers do not read those.
 _copies: list[tuple[Tensor, Sequence[torch.Generator]]] = []
 
@@ -144,6 +142,12 @@ def copies_draw_from(generators: Sequence[torch.Generator], copy: Tensor) -> Ite
         yield
     finally:
         _copies.pop()
+
+
+def _is_exporting() -> bool:
+    # Not `torch.compiler.is_exporting`: torch 2.11 answers yes wherever it compiles. In 2.6 nobody can ask, and an
+    # exported model that drops holds the operator above.
+    return bool(getattr(torch.compiler, "_is_exporting_flag", False))
 
 
 def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:

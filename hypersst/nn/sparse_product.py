@@ -15,11 +15,12 @@ from hypersst.tracing import is_recorded, is_traced
 
 __all__ = ["Arrangements", "Pattern", "pattern_of", "product"]
 
-# torch says once per process, at the first such tensor, that the layout is in beta. We use two of its
-# operations, both tested, so the reader of a training log need not hear of it.
+# torch says once per process, at the first such tensor, that the layout is in beta, and torch 2.11 that it checks none.
+# We use two of its operations, both tested, so the reader of a training log need not hear of it.
 with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+    warnings.filterwarnings("ignore", message="Sparse (CSR tensor support is in beta|invariant checks are implicitly)")
     torch.eye(1).to_sparse_csr()
+    torch.sparse_csr_tensor([0, 1], [0], [1.0], (1, 1), check_invariants=False)
 
 
 class Pattern:
