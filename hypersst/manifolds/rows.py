@@ -157,7 +157,7 @@ def led_by(
         total = factor * x if plus is None else torch.addcmul(factor * x, *plus)
         if is_compiled():
             return torch.where(_first(x, dim), lead, total)
-        # A fifth of the time; exact, since the weights are 0 and 1.
+        # A quarter of the time; exact for finite numbers, since the weights are 0 and 1.
         return torch.lerp(total, lead, _unit(total, dim))
     total = factor * x
     if plus is not None:

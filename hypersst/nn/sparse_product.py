@@ -116,7 +116,7 @@ _library.define("in_order(Tensor blocks, Tensor order) -> Tensor")
 def _eager_in_order(blocks: Tensor, order: Tensor) -> Tensor:
     if blocks.device.type != "cpu" or torch.is_grad_enabled():
         return blocks.index_select(1, order)
-    # One by one they take two thirds of the time, and half of that of the code that a compiler writes for the CPU.
+    # One by one they take two thirds of the time, and of that of the code that a compiler writes for the CPU.
     result = torch.empty_like(blocks)
     for block, ordered in zip(blocks, result, strict=True):
         torch.index_select(block, 0, order, out=ordered)

@@ -48,6 +48,23 @@ def test_squared_chords_and_gradients_in_blocks_are_those_of_few_rows():
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("dim", [7, 8, 15])
+def test_a_compiler_that_reads_whole_rows_finds_the_same_chords(dim):
+    """Space fills vectors where ``dim`` is 8; elsewhere time is among the coordinates, as a zero."""
+    generator = torch.Generator().manual_seed(dim)
+    tangents = torch.randn(2, 20, dim, generator=generator, dtype=torch.float64)
+    leaves = [Lorentz(0.7).double().expmap0_space(v).requires_grad_() for v in tangents]
+
+    def chords_and_gradients(function):
+        q = function(*leaves, ONE.double())
+        return q, *torch.autograd.grad(q.square().sum(), leaves)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(squared_chord, fullgraph=True, backend="aot_eager")
+    for found, expected in zip(*map(chords_and_gradients, (compiled, squared_chord)), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_numbers_that_a_compiler_keeps_are_the_same(dtype):
     numbers = torch.tensor([[0.0], [-0.0], [1e-30], [3.5], [float("inf")], [float("nan")]], dtype=dtype)
