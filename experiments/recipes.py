@@ -132,6 +132,8 @@ def _method_recipe(dataset: str, task: str, model: str, method: str) -> Mapping[
         changes["dropout"] = 0.85 if method == "sst" else 0.5
     if method == "sst":
         changes |= {"steps_per_iteration": 20, "warmup_steps": 5}
+        if dataset in _CITATION:
+            changes["selection"] = "sequential"
     if method in ("relora", "galore", "refactor"):
         changes["steps_per_iteration"] = 200  # published for GaLore and for refactoring
     return changes
@@ -139,8 +141,9 @@ def _method_recipe(dataset: str, task: str, model: str, method: str) -> Mapping[
 
 def _rates(dataset: str, method: str, lr: float) -> dict[str, float]:
     """Rates of singular vectors and values beside the others' ``lr``."""
-    # Dropout's noise wants that of vectors low (docs/decisions.md).
-    return {"vector_lr": (0.125 if method == "sst" and dataset in _CITATION else 1.0) * lr, "sigma_lr": lr}
+    # Dropout's noise wants that of vectors low, and that of values lower still (docs/decisions.md).
+    noisy = method == "sst" and dataset in _CITATION
+    return {"vector_lr": (0.125 if noisy else 1.0) * lr, "sigma_lr": (0.05 if noisy else 1.0) * lr}
 
 
 def recipe_for(dataset: str, task: str, model: str, method: str) -> dict[str, Any]:

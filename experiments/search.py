@@ -1,7 +1,7 @@
 """Candidates among which recipes are chosen: as many for each method, and the recipe that it starts from among them.
 
 Eight of constant rates, from three choices between two alternatives each; and four of rates that fall to zero over the
-epochs, from two such choices: the last two, for SST those of balance and of the singular values' rate.
+epochs, from two such choices: the last two, for SST those of balance and of a higher rate of the singular values.
 
 Each candidate says every setting that the search decides, so that it stays what it is when a recipe has been chosen.
 """
@@ -30,6 +30,7 @@ SEARCHED = (
     "steps_per_iteration",
     "warmup_steps",
     "decomposition",
+    "selection",
     "balanced",
     "galore_scale",
 )
@@ -68,13 +69,17 @@ def _axes(base: Mapping[str, Any], dropout: float, method: str) -> Sequence[Sequ
         "relora": [dropouts, faster, restarts],
         "refactor": [dropouts, slower, restarts],
         "galore": [dropouts, faster, [{"galore_scale": base["galore_scale"]}, {"galore_scale": 1.0}]],
-        "sst": [dropouts, _vector_rates(base), _BALANCES],
+        "sst": [dropouts, _vector_rates(base), [_drawn(lr), {"selection": "sequential", "sigma_lr": 0.05 * lr}]],
     }
     return axes[method]
 
 
 def _vector_rates(base: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return [{"vector_lr": base["vector_lr"]}, {"vector_lr": 2 * base["vector_lr"]}]
+
+
+def _drawn(lr: float) -> dict[str, Any]:
+    return {"selection": "multinomial", "sigma_lr": lr}
 
 
 def candidates(dataset: str, task: str, model: str, method: str) -> list[dict[str, Any]]:
@@ -94,7 +99,7 @@ def candidates(dataset: str, task: str, model: str, method: str) -> list[dict[st
     if method == "sst":
         *_, faster = _vector_rates(base)
         falling |= faster
-        last = [_BALANCES, [{"sigma_lr": base["lr"]}, {"sigma_lr": 5 * base["lr"]}]]
+        last = [_BALANCES, [_drawn(base["lr"]), _drawn(base["lr"]) | {"sigma_lr": 5 * base["lr"]}]]
     choices = [*itertools.product(*axes), *itertools.product([falling], *last)]
     found = []
     for choice in choices:

@@ -70,7 +70,7 @@ def test_methods_that_were_not_searched_share_the_network_and_rate_of_full_rank(
     chosen = {"lr": 7.0, "dropout": 0.123, "weight_decay": 9.0, "schedule": "linear", "vector_lr": 8.0}
     _freeze(tmp_path, monkeypatch, [chosen], model="gcn", method="full")
     own = published_recipe("cora", "nc", "gcn", "sst")
-    shared = {"lr": 7.0, "dropout": 0.123, "weight_decay": 9.0, "vector_lr": 0.125 * 7.0, "sigma_lr": 7.0}
+    shared = {"lr": 7.0, "dropout": 0.123, "weight_decay": 9.0, "vector_lr": 0.125 * 7.0, "sigma_lr": 0.05 * 7.0}
     assert recipe_for("cora", "nc", "gcn", "sst") == own | shared
     assert recipe_for("cora", "nc", "gcn", "full")["schedule"] == "linear"
 
@@ -176,7 +176,8 @@ def test_the_rate_of_vectors_goes_with_the_learning_rate() -> None:
 
 def test_so_does_the_rate_of_singular_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     sst = {"dataset": "cora", "method": "sst"}
-    assert Settings(**sst, lr=0.06).resolve().sigma_lr == 0.06
+    usual = Settings(**sst).resolve()
+    assert Settings(**sst, lr=3 * usual.lr).resolve().sigma_lr == pytest.approx(3 * usual.sigma_lr)
     assert Settings(**sst, lr=0.06, sigma_lr=0.5).resolve().sigma_lr == 0.5
     _freeze(tmp_path, monkeypatch, [{"lr": 0.02, "sigma_lr": 0.1}])
     assert Settings(**sst, lr=0.04).resolve().sigma_lr == pytest.approx(0.2)
