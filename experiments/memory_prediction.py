@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from hypersst.experiments.memory_settings import Footprint, MemorySettings, Variant
 from hypersst.lowrank.selected import selected
@@ -58,24 +59,21 @@ def trace(settings: MemorySettings) -> Forward:
         kept[tensor.untyped_storage()._cdata] = tensor  # held on to, so that no other gets its address
         return tensor
 
-    # geoopt cannot make points of tensors without memory: hyperbolic weights are real, and stood for in the pass.
     fake = FakeTensorMode(allow_non_fake_inputs=True)
-    with torch.random.fork_rng(devices=[]):
-        real = settings.build() if settings.hyperbolic else None
+    # geoopt cannot make points of tensors without memory: hyperbolic weights are real at first.
+    with torch.random.fork_rng(devices=[]), nullcontext() if settings.hyperbolic else fake:
+        model = settings.build()
+    chosen = selected(model, settings.rank, ALL_LINEAR, None)
+    _forget_values(model, fake)
     with fake:
-        model = settings.build() if real is None else real
         inputs = settings.inputs(torch.device("cpu"))
-        chosen = selected(model, settings.rank, ALL_LINEAR, None)
         for one in chosen:
             name = one.target.weight_name
             rows[name] = []
             one.target.module.register_forward_pre_hook(_note_rows(rows[name], one.shape[1]))
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             loss = settings.loss(model, inputs)
-        own_tensors = [*model.parameters(), *model.buffers()]
-        if real is not None:
-            own_tensors = [fake.from_tensor(tensor) for tensor in own_tensors]
-        for tensor in (*own_tensors, *inputs, loss):
+        for tensor in (*model.parameters(), *model.buffers(), *inputs, loss):
             kept.pop(tensor.untyped_storage()._cdata, None)
         own = {id(one.target.weight) for one in chosen}
         rest = [p for p in model.parameters() if id(p) not in own]
@@ -93,6 +91,17 @@ def trace(settings: MemorySettings) -> Forward:
             largest=max(p.nbytes for p in model.parameters()),
             others=(sum(p.numel() for p in rest), sum(p.nbytes for p in rest)),
         )
+
+
+def _forget_values(model: nn.Module, fake: FakeTensorMode) -> None:
+    """Put parameters without memory in place of real ones; points become plain ones, which torch 2.11 asks for."""
+    plain: dict[int, nn.Parameter] = {}
+    for module in model.modules():
+        for name, p in module.named_parameters(recurse=False):
+            if not isinstance(p, FakeTensor):
+                # A tied one stays one.
+                plain.setdefault(id(p), nn.Parameter(fake.from_tensor(p.detach()), p.requires_grad))
+                module._parameters[name] = plain[id(p)]
 
 
 def _note_rows(into: list[int], columns: int) -> Any:
