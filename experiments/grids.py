@@ -57,6 +57,7 @@ def _ablation() -> list[Settings]:
     variants: list[dict[str, Any]] = [
         {},
         {"gradient": "plain"},
+        {"selection": "multinomial"},
         {"selection": "uniform"},
         {"selection": "sequential"},
         {"selection": "top"},
@@ -72,6 +73,10 @@ def _ablation() -> list[Settings]:
         {"vectors": "stiefel"},
         {"vectors": "polar"},
         {"sigma": "active"},
+        {"sigma_lr": 0.001},
+        {"sigma_lr": 0.02},
+        {"balanced": False},
+        {"balanced": True},
         {"factors": "random"},
     ]
     return [
