@@ -78,8 +78,9 @@ def _vector_rates(base: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return [{"vector_lr": base["vector_lr"]}, {"vector_lr": 2 * base["vector_lr"]}]
 
 
-def _drawn(lr: float) -> dict[str, Any]:
-    return {"selection": "multinomial", "sigma_lr": lr}
+def _drawn(sigma_lr: float) -> dict[str, Any]:
+    """Vectors that are drawn by size, and a rate of the values."""
+    return {"selection": "multinomial", "sigma_lr": sigma_lr}
 
 
 def candidates(dataset: str, task: str, model: str, method: str) -> list[dict[str, Any]]:
@@ -99,7 +100,7 @@ def candidates(dataset: str, task: str, model: str, method: str) -> list[dict[st
     if method == "sst":
         *_, faster = _vector_rates(base)
         falling |= faster
-        last = [_BALANCES, [_drawn(base["lr"]), _drawn(base["lr"]) | {"sigma_lr": 5 * base["lr"]}]]
+        last = [_BALANCES, [_drawn(base["lr"]), _drawn(5 * base["lr"])]]
     choices = [*itertools.product(*axes), *itertools.product([falling], *last)]
     found = []
     for choice in choices:
