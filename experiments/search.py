@@ -31,6 +31,7 @@ SEARCHED = (
     "warmup_steps",
     "decomposition",
     "selection",
+    "vectors",
     "balanced",
     "galore_scale",
 )
@@ -45,12 +46,13 @@ _SHORT: Mapping[str, Any] = {"steps_per_iteration": 20, "warmup_steps": 5}
 _BALANCES = [{"balanced": False}, {"balanced": True}]
 
 
-def _axes(base: Mapping[str, Any], dropout: float, method: str) -> Sequence[Sequence[Mapping[str, Any]]]:
+def _axes(base: Mapping[str, Any], dropout: float, task: str, method: str) -> Sequence[Sequence[Mapping[str, Any]]]:
     """Three choices between two alternatives each, the recipe ``base`` among their combinations.
 
     Args:
         base: The method's recipe.
         dropout: That of full-rank training.
+        task: ``"nc"`` or ``"lp"``.
         method: Name of the method.
     """
     lr, decay = base["lr"], base["weight_decay"]
@@ -63,13 +65,20 @@ def _axes(base: Mapping[str, Any], dropout: float, method: str) -> Sequence[Sequ
         {"steps_per_iteration": base["steps_per_iteration"], "warmup_steps": base["warmup_steps"]},
         _SHORT,
     ]
+    slow = {"selection": "sequential", "sigma_lr": 0.05 * lr}
+    # Where slow values are the recipe, links had higher scores with them in trials (docs/decisions.md).
+    settled = task == "lp" and base["sigma_lr"] < lr
     axes: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]] = {
         "full": [dropouts, slower, decays],
         "lora": [dropouts, faster, decays],
         "relora": [dropouts, faster, restarts],
         "refactor": [dropouts, slower, restarts],
         "galore": [dropouts, faster, [{"galore_scale": base["galore_scale"]}, {"galore_scale": 1.0}]],
-        "sst": [dropouts, _vector_rates(base), [_drawn(lr), {"selection": "sequential", "sigma_lr": 0.05 * lr}]],
+        "sst": [
+            dropouts,
+            _vector_rates(base),
+            [slow, {**slow, "vectors": "polar"}] if settled else [_drawn(lr), slow],
+        ],
     }
     return axes[method]
 
@@ -94,7 +103,7 @@ def candidates(dataset: str, task: str, model: str, method: str) -> list[dict[st
     """
     base = published_recipe(dataset, task, model, method)
     dropout = published_recipe(dataset, task, model, "full")["dropout"]
-    axes = _axes(base, dropout, method)
+    axes = _axes(base, dropout, task, method)
     falling = {"schedule": "linear", "epochs": _FALL.get(dataset, 2000)}
     last = axes[1:]
     if method == "sst":
