@@ -69,6 +69,7 @@ def _ablation() -> list[Settings]:
         {"steps_per_iteration": 10, "warmup_steps": 5},
         {"steps_per_iteration": 50, "warmup_steps": 20},
         {"steps_per_iteration": 100, "warmup_steps": 100, "decomposition": "round"},  # the SST paper's
+        {"vectors": "ambient"},
         {"vectors": "sphere"},
         {"vectors": "stiefel"},
         {"vectors": "polar"},
