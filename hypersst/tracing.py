@@ -13,8 +13,21 @@ from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.torch_version import TorchVersion
 
-__all__ = ["Recording", "compiled", "current_recording", "is_compiled", "is_recorded", "is_traced", "recording"]
+__all__ = [
+    "Recording",
+    "compiled",
+    "current_recording",
+    "is_compiled",
+    "is_recorded",
+    "is_traced",
+    "leave_undefined",
+    "recording",
+]
+
+# 2.11 is known to, 2.6 not to.
+_VMAP_TAKES_UNDEFINED = TorchVersion(torch.__version__) >= "2.11"
 
 
 @dataclass
@@ -68,6 +81,14 @@ def is_traced(*tensors: Tensor) -> bool:
     Identities, version counters and addresses mean nothing then, and results must not be kept for later calls.
     """
     return is_recorded() or any(torch._C._functorch.is_functorch_wrapped_tensor(t) for t in tensors)
+
+
+def leave_undefined(ctx: Any) -> None:
+    """Have a function's backward pass get ``None`` in place of zeros for outputs that nothing was asked of.
+
+    For functions whose rule of `torch.vmap` is generated: where such a rule takes no ``None``, zeros it is.
+    """
+    ctx.set_materialize_grads(not _VMAP_TAKES_UNDEFINED)
 
 
 def compiled(function: Callable[..., Any], inputs: Sequence[Tensor]) -> Callable[..., Any]:

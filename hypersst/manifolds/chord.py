@@ -33,6 +33,7 @@ from torch.autograd.function import once_differentiable
 
 from hypersst.manifolds.rows import after_zero, blocks, kept_by_row, plus_product, row_dot, space_rows, works_in_place
 from hypersst.manifolds.stable import dot, norm
+from hypersst.tracing import leave_undefined
 
 
 def squared_chord(x: Tensor, y: Tensor, c: Tensor, *, dim: int = -1) -> Tensor:
@@ -72,7 +73,7 @@ class _SquaredChord(torch.autograd.Function):
         x, y, c, ctx.dim = inputs
         q, beta = output
         ctx.mark_non_differentiable(beta)
-        ctx.set_materialize_grads(False)  # zeros for β
+        leave_undefined(ctx)  # zeros for β
         ctx.save_for_backward(x, y, c, q, beta)
 
     @staticmethod

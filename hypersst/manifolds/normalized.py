@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from hypersst.manifolds.rows import kept, led_by, space_dot, space_norm
+from hypersst.tracing import leave_undefined
 
 __all__ = ["normalize"]
 
@@ -59,7 +60,7 @@ class _Normalized(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, torch.dtype, int], output: tuple[Tensor, ...]) -> None:
         s, c, _, ctx.dim = inputs
         ctx.mark_non_differentiable(*output[1:])
-        ctx.set_materialize_grads(False)  # zeros for the numbers
+        leave_undefined(ctx)  # zeros for the numbers
         ctx.save_for_backward(s, c, *output[1:])
 
     @staticmethod

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from hypersst.manifolds.rows import combined, kept_by_row, row_dot
 from hypersst.manifolds.stable import asinh, bounded, norm
+from hypersst.tracing import leave_undefined
 
 __all__ = ["radial"]
 
@@ -78,7 +79,7 @@ class _Radial(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         x, k, *ctx.options = inputs
         ctx.mark_non_differentiable(*output[1:])
-        ctx.set_materialize_grads(False)  # zeros for the numbers
+        leave_undefined(ctx)  # zeros for the numbers
         ctx.save_for_backward(x, k, *output[1:])
 
     @staticmethod

@@ -48,7 +48,15 @@ def kept(*numbers: Tensor) -> tuple[Tensor, ...]:
     """
     if not is_compiled() or numbers[0].device.type != "cpu":
         return numbers
-    return tuple(x.contiguous().as_strided(x.shape, x.stride()) for x in numbers)
+    return tuple(x.contiguous().as_strided(x.shape, _steps(x.shape)) for x in numbers)
+
+
+def _steps(shape: torch.Size) -> list[int]:
+    """Strides of a contiguous tensor; its own may not be asked for in a backward pass that torch 2.6 traces."""
+    steps = [1]
+    for size in reversed(shape[1:]):
+        steps.insert(0, steps[0] * size)
+    return steps[: len(shape)]
 
 
 def kept_by_row(rows: Tensor, *numbers: Tensor, dim: int = -1) -> tuple[Tensor, ...]:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from hypersst.manifolds.rows import kept, led_by, space_dot, space_square
+from hypersst.tracing import leave_undefined
 
 __all__ = ["OFFSET", "gated_point"]
 
@@ -72,7 +73,7 @@ class _GatedPoint(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: tuple[Tensor, ...]) -> None:
         ctx.mark_non_differentiable(*output[1:])
-        ctx.set_materialize_grads(False)  # zeros for the numbers
+        leave_undefined(ctx)  # zeros for the numbers
         ctx.save_for_backward(*inputs, *output[1:])
 
     @staticmethod
