@@ -13,7 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["is_sharded", "numbered_here", "own", "own_part", "put", "sharded_like", "whole"]
+__all__ = ["can_shard_on_cpu", "is_sharded", "numbered_here", "own", "own_part", "put", "sharded_like", "whole"]
+
+
+def can_shard_on_cpu() -> bool:
+    """Whether torch's ``fully_shard`` works without a GPU, as it does from torch 2.7 on."""
+    return hasattr(torch.cpu.Stream, "record_event")
 
 
 def is_sharded(tensor: Tensor) -> bool:

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from distributed_cases import spawn, train_texts
+from distributed_cases import needs_sharding, spawn, train_texts
 
 from hypersst.experiments.bench import groups
 from hypersst.experiments.checkpoint import check_same_run
+from hypersst.experiments.processes import Processes
+from hypersst.experiments.texts import run as text_run
+from hypersst.experiments.texts.data import load_text_data
 from hypersst.experiments.texts.settings import TextSettings
 from hypersst.experiments.texts.training import train_text
 
@@ -58,10 +61,15 @@ def _assert_close(one: dict[str, Any], other: dict[str, Any]) -> None:
         ("lorentz-transformer", {}),
         ("llama", {"accumulate": 2, "tokens": 264}),
         ("transformer", {"method": "galore"}),
-        ("transformer", {"sharding": "fsdp2"}),
-        ("lorentz-transformer", {"sharding": "fsdp2"}),
-        ("llama", {"sharding": "fsdp2", "accumulate": 2, "tokens": 264, "vectors": "sphere"}),
-        ("opt", {"sharding": "fsdp2", "method": "lora", "tokens": 264}),
+        *(
+            pytest.param(model, {"sharding": "fsdp2", **changes}, marks=needs_sharding)
+            for model, changes in (
+                ("transformer", {}),
+                ("lorentz-transformer", {}),
+                ("llama", {"accumulate": 2, "tokens": 264, "vectors": "sphere"}),
+                ("opt", {"method": "lora", "tokens": 264}),
+            )
+        ),
     ],
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else value,
 )
@@ -77,7 +85,13 @@ def test_two_processes_train_what_one_would(model, changes, files, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "sharding"), [(2, 1, "ddp"), (1, 4, "ddp"), (2, 1, "fsdp2"), (1, 2, "fsdp2")]
+    ("before", "after", "sharding"),
+    [
+        (2, 1, "ddp"),
+        (1, 4, "ddp"),
+        pytest.param(2, 1, "fsdp2", marks=needs_sharding),
+        pytest.param(1, 2, "fsdp2", marks=needs_sharding),
+    ],
 )
 def test_a_killed_run_goes_on_in_another_number_of_processes(before, after, sharding, files, tmp_path):
     settings = _settings(files, "transformer", steps=24, eval_every=8, steps_per_iteration=5, vectors="sphere")
@@ -118,6 +132,14 @@ def test_a_single_process_refuses_to_share_out_its_weights(files):
     settings = _settings(files, "transformer", sharding="fsdp2").resolve()
     with pytest.raises(ValueError, match="`sharding` must be ddp for a single process, got 'fsdp2': start several"):
         train_text(settings)
+
+
+def test_a_cpu_refuses_where_torch_shards_on_gpus_alone(files, monkeypatch):
+    monkeypatch.setattr(text_run, "can_shard_on_cpu", lambda: False)
+    settings = _settings(files, "transformer", sharding="fsdp2").resolve()
+    data = load_text_data(settings)
+    with pytest.raises(ValueError, match=r"`sharding` must be ddp on a CPU before torch 2\.7, got 'fsdp2'"):
+        text_run.TextRun(settings, data, processes=Processes(0, 2))
 
 
 def test_who_holds_the_weights_makes_no_other_run(files):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from distributed_cases import (
     SHARDED,
+    needs_sharding,
     refuse_sharded,
     resume_sharded,
     spawn,
@@ -15,6 +16,8 @@ from distributed_cases import (
 )
 
 import hypersst
+
+pytestmark = needs_sharding
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from distributed_cases import command, spawn
+from distributed_cases import command, needs_sharding, spawn
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def _said(folder: Path, name: str) -> list[str]:
     return [(folder / f"{name}-{rank}").read_text() for rank in range(2)]
 
 
-@pytest.mark.parametrize("sharding", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("sharding", ["ddp", pytest.param("fsdp2", marks=needs_sharding)])
 def test_the_first_process_prints_and_writes(sharding, text, tmp_path):
     assert spawn(command, 2, tmp_path, _arguments(text, sharding=sharding)) == [0, 0]
     first, second = _said(tmp_path, "out")
@@ -39,7 +39,7 @@ def test_the_first_process_prints_and_writes(sharding, text, tmp_path):
     assert torch.load(tmp_path / "run/checkpoint.pt", weights_only=True)["steps"] == 6
 
 
-@pytest.mark.parametrize("sharding", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("sharding", ["ddp", pytest.param("fsdp2", marks=needs_sharding)])
 def test_a_loss_of_one_process_that_is_not_finite_stops_all_with_one_message(sharding, text, tmp_path):
     assert spawn(command, 2, tmp_path, _arguments(text, sharding=sharding), True) == [2, 1]
     first, second = _said(tmp_path, "err")

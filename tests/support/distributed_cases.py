@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import geoopt
+import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -34,10 +35,12 @@ from hypersst.experiments.training import bring_to_end
 from hypersst.experiments.whole_state import whole_optimizer_state, whole_state
 from hypersst.nn import HyperbolicEmbedding, LorentzOrthogonal
 from hypersst.optim import RiemannianAdam, RiemannianAdamW, RiemannianSGD
-from hypersst.sharding import own, whole
+from hypersst.sharding import can_shard_on_cpu, own, whole
 from hypersst.spectral import DecompositionError, EveryIterations, OnDefect, Spectral, SSTSampler, spectral_weights
 
 TIMEOUT = 100.0
+
+needs_sharding = pytest.mark.skipif(not can_shard_on_cpu(), reason="before 2.7 torch shards on GPUs alone")
 """Seconds after which processes count as hung."""
 
 
