@@ -12,13 +12,29 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.torch_version import TorchVersion
 
-__all__ = ["can_shard_on_cpu", "is_sharded", "numbered_here", "own", "own_part", "put", "sharded_like", "whole"]
+__all__ = [
+    "can_shard_integers",
+    "can_shard_on_cpu",
+    "is_sharded",
+    "numbered_here",
+    "own",
+    "own_part",
+    "put",
+    "sharded_like",
+    "whole",
+]
 
 
 def can_shard_on_cpu() -> bool:
     """Whether torch's ``fully_shard`` works without a GPU, as it does from torch 2.7 on."""
     return hasattr(torch.cpu.Stream, "record_event")
+
+
+def can_shard_integers() -> bool:
+    """Whether torch's ``fully_shard`` takes parameters of integers; 2.11 is known to, 2.8 not to."""
+    return TorchVersion(torch.__version__) >= "2.11"
 
 
 def is_sharded(tensor: Tensor) -> bool:

@@ -36,7 +36,7 @@ from hypersst.experiments.whole_state import (
     whole_state,
 )
 from hypersst.models.sequence.layer import TransformerLayer
-from hypersst.sharding import can_shard_on_cpu, is_sharded
+from hypersst.sharding import can_shard_integers, can_shard_on_cpu, is_sharded
 from hypersst.spectral.draws import named_generator
 
 __all__ = ["TextRun", "average_states", "plain_state"]
@@ -109,6 +109,8 @@ class TextRun:
             raise ValueError("`sharding` must be ddp for a single process, got 'fsdp2': start several by torchrun.")
         if self._sharded and self.device.type == "cpu" and not can_shard_on_cpu():
             raise ValueError("`sharding` must be ddp on a CPU before torch 2.7, got 'fsdp2'.")
+        if self._sharded and settings.storage == "int8" and not can_shard_integers():
+            raise ValueError("`sharding` must be ddp with `storage` int8 before torch 2.11, got 'fsdp2'.")
         self.trainer = prepare(self.model, settings, self._shard if self._sharded else None)
         groups = self.trainer.optimizer.param_groups
         self._replica = self.model if self._sharded else processes.replicate(self.model)

@@ -141,4 +141,6 @@ class Factors(NamedTuple):
 
     def needed(self) -> Factors:
         """Without active rows that `rows` does not read."""
-        return self._replace(u_active=_if_read(self.u_active, self.u), v_active=_if_read(self.v_active, self.v))
+        # Not `_replace`, which torch's compiler did not follow in 2.8.
+        sigma, u_active, v_active, u, v, u_scale, v_scale, drawn = self
+        return Factors(sigma, _if_read(u_active, u), _if_read(v_active, v), u, v, u_scale, v_scale, drawn)

@@ -134,11 +134,19 @@ def test_a_single_process_refuses_to_share_out_its_weights(files):
         train_text(settings)
 
 
-def test_a_cpu_refuses_where_torch_shards_on_gpus_alone(files, monkeypatch):
-    monkeypatch.setattr(text_run, "can_shard_on_cpu", lambda: False)
-    settings = _settings(files, "transformer", sharding="fsdp2").resolve()
+@pytest.mark.parametrize(
+    ("lacking", "changes", "where"),
+    [
+        ("can_shard_on_cpu", {}, r"on a CPU before torch 2\.7"),
+        ("can_shard_integers", {"storage": "int8"}, r"with `storage` int8 before torch 2\.11"),
+    ],
+)
+def test_what_an_older_torch_cannot_shard_is_refused(lacking, changes, where, files, monkeypatch):
+    monkeypatch.setattr(text_run, "can_shard_on_cpu", lambda: True)
+    monkeypatch.setattr(text_run, lacking, lambda: False)
+    settings = _settings(files, "transformer", sharding="fsdp2", **changes).resolve()
     data = load_text_data(settings)
-    with pytest.raises(ValueError, match=r"`sharding` must be ddp on a CPU before torch 2\.7, got 'fsdp2'"):
+    with pytest.raises(ValueError, match=f"`sharding` must be ddp {where}, got 'fsdp2'"):
         text_run.TextRun(settings, data, processes=Processes(0, 2))
 
 

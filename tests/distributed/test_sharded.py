@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from distributed_cases import (
-    SHARDED,
+    WAYS,
     needs_sharding,
     refuse_sharded,
     resume_sharded,
@@ -38,7 +38,7 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return first
 
 
-@pytest.mark.parametrize("name", SHARDED)
+@pytest.mark.parametrize("name", WAYS)
 def test_two_processes_train_what_one_would(name, sharded):
     one, (first, second) = train_with(name), (found[name] for found in sharded)
     for key, value in one["model"].items():
@@ -53,7 +53,7 @@ def test_two_processes_train_what_one_would(name, sharded):
     assert first["normalized"] == one["normalized"]
 
 
-@pytest.mark.parametrize("name", SHARDED)
+@pytest.mark.parametrize("name", WAYS)
 def test_each_process_holds_half_of_the_factors(name, sharded):
     held = [found[name]["here"] for found in sharded]
     for key, value in sharded[0][name]["model"].items():
@@ -64,7 +64,7 @@ def test_each_process_holds_half_of_the_factors(name, sharded):
         assert all(shape[key][1:] == value.shape[1:] for shape in held), key
 
 
-@pytest.mark.parametrize("name", SHARDED)
+@pytest.mark.parametrize("name", WAYS)
 def test_each_process_decomposes_its_share_alone(name, sharded):
     first, second = (found[name]["decomposed"] for found in sharded)
     assert set(first) == {0, 2}

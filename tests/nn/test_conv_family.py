@@ -8,6 +8,7 @@ import io
 import geoopt
 import pytest
 import torch
+from compilers import needs_whole_graphs
 from conv_cases import ATTENTIVE, LAZY, NAMES, ROOTED, conv_points, make_conv, off
 from layer_cases import small_graph, sparse_adjacency, sparse_features
 
@@ -145,6 +146,7 @@ def test_points_stay_on_the_manifold_through_three_steps(name):
         assert off(conv(x, edge_index).detach(), conv) < 1e-12
 
 
+@needs_whole_graphs
 @pytest.mark.parametrize("name", NAMES)
 def test_one_compiled_graph(name):
     edge_index, n = small_graph()

@@ -5,6 +5,7 @@ import copy
 import geoopt
 import pytest
 import torch
+from compilers import needs_whole_graphs
 from geoopt.optim import RiemannianAdam, RiemannianSGD, SparseRiemannianAdam, SparseRiemannianSGD
 from layer_cases import MANIFOLDS, off_manifold, points
 from torch import nn
@@ -212,6 +213,7 @@ def test_the_table_keeps_its_manifold_when_copied_cast_or_loaded_from_weights(na
     assert torch.equal(shell(INDEX), twin(INDEX))
 
 
+@needs_whole_graphs
 @every_manifold
 def test_lookup_is_one_compiled_graph(name):
     class Net(nn.Module):

@@ -7,6 +7,7 @@ import copy
 import geoopt
 import pytest
 import torch
+from compilers import needs_whole_graphs
 from layer_cases import CURVATURES, off_manifold, points
 
 import hypersst
@@ -108,6 +109,7 @@ def test_spectral_training_leaves_orthogonal_weights_alone():
     torch.testing.assert_close(model(x), before)
 
 
+@needs_whole_graphs
 def test_one_compiled_graph_and_an_equal_copy():
     layer = make()
     x = points(layer.manifold, 5, 4)

@@ -6,12 +6,15 @@ import copy
 
 import pytest
 import torch
+from compilers import needs_whole_graphs
 from spectral_cases import build_optimizer, relative, train, weights_of
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import hypersst
 from hypersst.spectral import SSTSampler
+
+pytestmark = needs_whole_graphs
 
 # Dynamo itself makes an instance of every autograd function that it traces, which torch deprecates.
 

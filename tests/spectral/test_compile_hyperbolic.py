@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from compilers import needs_whole_graphs
 from layer_cases import LINEARS, make_linear, points
 from spectral_cases import build_optimizer, only, relative, weights_of
 from torch import nn
@@ -37,6 +38,7 @@ def trained(name, backend, steps=20, c=0.7):
     return model
 
 
+@needs_whole_graphs
 @pytest.mark.parametrize("name", LINEARS)
 def test_one_graph_serves_draws_and_decompositions(name):
     counter = CompileCounterWithBackend("aot_eager")

@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from compilers import needs_whole_graphs
 from spectral_cases import SHAPES, build_optimizer, only, relative, small_model, train, trained, unsettle, weights_of
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -160,6 +161,7 @@ def test_training_goes_the_same_way(storage):
         assert relative(ours, theirs) < 1e-4  # ten steps of Adam carry float32's rounding on
 
 
+@needs_whole_graphs
 @pytest.mark.parametrize("storage", STORAGES)
 @pytest.mark.parametrize("execution", ["composed", "factored"])
 def test_one_compiled_graph_serves_draws_and_decompositions(execution, storage):

@@ -35,13 +35,16 @@ from hypersst.experiments.training import bring_to_end
 from hypersst.experiments.whole_state import whole_optimizer_state, whole_state
 from hypersst.nn import HyperbolicEmbedding, LorentzOrthogonal
 from hypersst.optim import RiemannianAdam, RiemannianAdamW, RiemannianSGD
-from hypersst.sharding import can_shard_on_cpu, own, whole
+from hypersst.sharding import can_shard_integers, can_shard_on_cpu, own, whole
 from hypersst.spectral import DecompositionError, EveryIterations, OnDefect, Spectral, SSTSampler, spectral_weights
 
 TIMEOUT = 100.0
+"""Seconds after which processes count as hung."""
 
 needs_sharding = pytest.mark.skipif(not can_shard_on_cpu(), reason="before 2.7 torch shards on GPUs alone")
-"""Seconds after which processes count as hung."""
+needs_sharded_integers = pytest.mark.skipif(
+    not can_shard_integers(), reason="2.8 and earlier torch shards no integers, 2.11 does"
+)
 
 
 def spawn(function: Callable[..., None], world: int, *arguments: Any) -> list[int]:
@@ -182,6 +185,9 @@ SHARDED: dict[str, tuple[Callable[..., torch.optim.Optimizer], dict[str, Any], d
 }
 """Optimizer, options of `hypersst.spectralize` and of `hypersst.SSTSampler`; see `train_with`."""
 
+WAYS = [pytest.param(name, marks=needs_sharded_integers if name == "int8" else ()) for name in SHARDED]
+"""Names of `SHARDED`, those marked that this torch cannot train."""
+
 
 def train_with(name: str, processes: Processes = ALONE, shard: Callable[[nn.Module], Any] = list) -> dict[str, Any]:
     """Train in one way of `SHARDED` over four draws and two decompositions, and return whole tensors."""
@@ -228,7 +234,8 @@ def _fully_shard(model: nn.Module) -> None:
 def train_sharded(folder: Path) -> None:
     """Train sharded models in every way of `SHARDED`."""
     with joined_processes("cpu") as (processes, _):
-        found = {name: train_with(name, processes, _fully_shard) for name in SHARDED}
+        names = [name for name in SHARDED if name != "int8" or can_shard_integers()]
+        found = {name: train_with(name, processes, _fully_shard) for name in names}
         torch.save(found, folder / f"sharded-{processes.rank}.pt")
 
 
