@@ -13,7 +13,7 @@ from hypersst.experiments.batches import Batch
 from hypersst.experiments.functional import Functional
 from hypersst.experiments.passes import training_loss
 from hypersst.models import GraphModel
-from hypersst.tracing import compiled
+from hypersst.tracing import compiled, compiles_sums
 
 __all__ = ["CompiledLoss"]
 
@@ -29,9 +29,14 @@ class CompiledLoss:
         model: Its training mode in the first call counts.
         largest_norm: Longer gradients (over all parameters) are shortened to this length, as
             `torch.nn.utils.clip_grad_norm_` does; infinite for no limit.
+
+    Raises:
+        ValueError: Before torch 2.8, whose compiled gradients were wrong.
     """
 
     def __init__(self, model: GraphModel, largest_norm: float) -> None:
+        if not compiles_sums():
+            raise ValueError("`compile` must be False before torch 2.8, whose compiled sums over edges were wrong.")
         self._model = Functional(model)
         self._largest_norm = largest_norm
         self._trained = [name for name, tensor in self._model.tensors.items() if tensor.requires_grad]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from compilers import needs_compiled_sums
 from torch import Tensor, nn
 
 from hypersst.datasets import GraphTask, load
@@ -386,6 +387,7 @@ def test_the_command_refuses_seeds_in_one_line(
     assert re.fullmatch(f"hypersst: error: {message}.*\n", capsys.readouterr().err)
 
 
+@needs_compiled_sums
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["nc", "lp"])
 def test_a_compiled_ensemble_equals_its_single_runs(task: str) -> None:

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from compilers import needs_compiled_sums
 
 from hypersst.datasets import load
 from hypersst.experiments.run import Run
 from hypersst.experiments.settings import Settings
 
 
+@needs_compiled_sums
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "task"), [("gat", "nc"), ("gps", "lp"), ("hypformer", "nc")])
 def test_compiled_losses_and_gradients_are_the_eager_ones(model: str, task: str) -> None:
