@@ -72,6 +72,10 @@ class GPSLayer(nn.Module):
         return dropout(x, self.dropout, self.training)
 
 
+def _heads(channels: int) -> int:
+    return max(heads for heads in range(1, max(1, channels // 16) + 1) if channels % heads == 0)
+
+
 class GPS(EuclideanModel):
     r"""A graph Transformer: linear embedding of features and positions, `GPSLayer` upon `GPSLayer`, linear head.
 
@@ -87,7 +91,8 @@ class GPS(EuclideanModel):
 
     Args:
         *args: As for `EuclideanModel`; ``num_layers`` counts GPS layers and the head.
-        heads: Number of heads, a divisor of ``hidden_channels``.
+        heads: Number of heads, a divisor of ``hidden_channels``; ``None`` for the largest one that leaves each head at
+            least the paper's 16 dimensions.
         walk_length: Largest number of steps of a walk.
         **kwargs: As for `EuclideanModel`.
 
@@ -108,13 +113,13 @@ class GPS(EuclideanModel):
         in_channels: int,
         hidden_channels: int,
         *args: Any,
-        heads: int = 4,
+        heads: int | None = None,
         walk_length: int = 16,
         bias: bool = True,
         **kwargs: Any,
     ) -> None:
         check_channels(walk_length=walk_length)
-        self._heads = heads
+        self._heads = _heads(hidden_channels) if heads is None else heads
         super().__init__(in_channels, hidden_channels, *args, bias=bias, **kwargs)
         self.walk_length = walk_length
         self.embed = nn.Linear(in_channels, hidden_channels, bias)

@@ -17,6 +17,7 @@ from hypersst.experiments.search import BUDGET, SEARCHED, candidates
 from hypersst.experiments.settings import ResolvedSettings, Settings
 from hypersst.experiments.tuned_recipes import choose, write_recipes
 from hypersst.experiments.tuning import tune_command
+from hypersst.models import build
 
 
 def _record(settings: ResolvedSettings, **validation: float) -> Record:
@@ -62,6 +63,15 @@ def test_every_other_model_of_the_geometries_has_the_same_budget() -> None:
     assert set(keys) == {key for run in table if (key := (run.dataset, run.task, run.model))[2] != "hybonet"}
     assert {keys.count(key) for key in keys} == {2 * 8}
     assert {(run.method, run.schedule) for run in searched} == {("full", "constant")}
+
+
+@pytest.mark.parametrize("dataset", ["disease", "airport", "cora", "pubmed"])
+def test_networks_of_the_geometries_see_equally_far(dataset: str) -> None:
+    depths = set()
+    for model in ("gcn", "hgcn", "hybonet"):
+        recipe = published_recipe(dataset, "nc", model, "full")
+        depths.add(build(model, 5, recipe["dim"], recipe["layers"], 3).depth)
+    assert len(depths) == 1
 
 
 def test_methods_that_were_not_searched_share_the_network_and_rate_of_full_rank(

@@ -14,7 +14,7 @@ from layer_cases import off_manifold, sparse_adjacency, sparse_features
 import hypersst
 from hypersst.manifolds import Lorentz, PoincareBall
 from hypersst.models import HyboNet, build
-from hypersst.models.gps import GPSLayer
+from hypersst.models.gps import GPS, GPSLayer
 from hypersst.models.sgformer import SimpleAttention
 from hypersst.nn import CSRMatrix, GCNConv, LiftedFeatures, LorentzConv, MobiusConv, receptive_field
 from hypersst.nn.losses import multi_margin_loss
@@ -413,6 +413,11 @@ def test_gps_sees_positions_and_wants_its_own_matrices():
     assert model(alike, edge_index).std(0).min() > 1e-3
     with pytest.raises(TypeError, match=r"`adj` must be edges, a torch sparse tensor or .* got CSRMatrix"):
         model(alike, make("gcn").adjacency(edge_index, 40))
+
+
+@pytest.mark.parametrize(("channels", "heads"), [(8, 1), (16, 1), (40, 2), (64, 4)])
+def test_heads_of_gps_have_at_least_16_dimensions_where_there_are_as_many(channels, heads):
+    assert GPS(5, channels, 2).layers[0].attention.heads == heads
 
 
 def test_gps_layer_is_its_equation():
