@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from compilers import needs_compiled_sums
 
 from hypersst.errors import NonFiniteError
 from hypersst.experiments.benchmarks import truncation
@@ -19,6 +20,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> truncation.Settings:
     return truncation.Settings(datasets=("karate",), tasks=("nc",), seeds=2, epochs=2, output=output)
 
 
+@needs_compiled_sums
 def test_a_run_is_made_once_and_more_can_follow(settings: truncation.Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     first = truncation.run(replace(settings, seeds=1))
     assert [(case["method"], case["seed"]) for case in first["cases"]] == [("full", 0), ("sst", 0)]
