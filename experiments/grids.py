@@ -109,7 +109,7 @@ def _geometry() -> list[Settings]:
 
 def _geometry_search() -> list[Settings]:
     return [
-        Settings(dataset=dataset, task=task, model=model, seed=seed, patience=200, **candidate)
+        Settings(dataset=dataset, task=task, model=model, seed=seed, patience=200, **{**candidate, "epochs": 2000})
         for dataset, task in _PAPER
         for model in _GEOMETRIES
         # HyboNet's recipes are those of `hgnn-search`.

@@ -45,6 +45,9 @@ _DEFAULT: Mapping[str, Any] = {
     "execution": "auto",
 }
 
+_EPOCHS = 5000
+"""At most, in the scripts of HGCN and HyboNet; few runs are as long."""
+
 _CITATION = ("cora", "citeseer", "pubmed")
 
 # Chen et al. (2022), Fully Hyperbolic Neural Networks: the scripts of the authors' code.
@@ -110,17 +113,18 @@ def _model_recipe(dataset: str, task: str, model: str) -> Mapping[str, Any]:
     key = (_LIKE.get(dataset, dataset), task)
     if model == "hybonet":
         # Its authors' "dim 16" counts the time coordinate.
-        return {"dim": 15, "epochs": 5000, **_HYBONET.get(key, {})}
+        return {"dim": 15, "epochs": _EPOCHS, **_HYBONET.get(key, {})}
     # As many convolutions as HyboNet's: with two, GCN's F1 on Airport is 12 points lower (docs/decisions.md).
     layers = _HYBONET.get(key, {}).get("layers", _DEFAULT["layers"])
     if task == "nc" and key in _HYBONET and model in _CONVOLVED_HEADS:
         layers -= 1
+    sizes = {"layers": layers, "epochs": _EPOCHS if key in _HYBONET else _DEFAULT["epochs"]}
     if model == "hgcn":
-        return {"activation": "relu", "layers": layers, **_HGCN.get(key, {})}
+        return {"activation": "relu", **sizes, **_HGCN.get(key, {})}
     citation = dataset in _CITATION
     return {
         "activation": "relu",
-        "layers": layers,
+        **sizes,
         **({"dropout": 0.5, "weight_decay": 5e-4 if task == "nc" else 0.0} if citation else {}),
         **_ATTENTIVE.get(model, {}),
         **(_ATTENTIVE_CITATION.get((model, task), {}) if citation else {}),
@@ -161,8 +165,11 @@ def recipe_for(dataset: str, task: str, model: str, method: str) -> dict[str, An
     if not tuned:
         full = tuned_recipe(dataset, task, model, "full")
         tuned = {name: full[name] for name in _SHARED} | _rates(dataset, method, full["lr"]) if full else {}
+    longest = recipe["epochs"]
     recipe |= tuned
-    if recipe["schedule"] != "constant":  # a run is as long as its rates fall
+    if recipe["schedule"] == "constant":
+        recipe["epochs"] = longest  # runs of a search may end before
+    else:  # a run is as long as its rates fall
         recipe["patience"] = recipe["epochs"]
     return recipe
 

@@ -85,6 +85,13 @@ def test_methods_that_were_not_searched_share_the_network_and_rate_of_full_rank(
     assert recipe_for("cora", "nc", "gcn", "full")["schedule"] == "linear"
 
 
+def test_a_search_may_be_shorter_than_runs_of_the_recipe_that_it_chooses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _freeze(tmp_path, monkeypatch, [{"schedule": "constant", "epochs": 7}], model="gcn", method="full")
+    assert recipe_for("cora", "nc", "gcn", "full") == published_recipe("cora", "nc", "gcn", "full")
+
+
 def test_a_chosen_recipe_does_not_change_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = [run.to_dict() for run in grids.grid("hgnn-search")]
     _freeze(tmp_path, monkeypatch, [{"dropout": 0.123, "lr": 7.0, "vector_lr": 8.0, "weight_decay": 9.0}])
