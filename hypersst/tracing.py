@@ -120,8 +120,9 @@ def compiled(function: Callable[..., Any], inputs: Sequence[Tensor]) -> Callable
     scratch = [tensor.detach().clone() for tensor in inputs]
     with recording(for_compiler=True):
         record = make_fx(function)(*scratch)
-    # With a context torch looks for the result of an earlier process on the disk before it compiles.
-    context = TracingContext(FakeTensorMode(shape_env=ShapeEnv(), static_shapes=True))
+    # With a context torch looks for the result of an earlier process on the disk before it compiles. 2.6 fails where it
+    # finds one; 2.8 is known not to.
+    context = TracingContext(FakeTensorMode(shape_env=ShapeEnv(), static_shapes=True)) if _RELEASE >= "2.8" else None
     with torch.no_grad(), tracing(context):
         run = torch._inductor.compile(record, list(inputs))
 
