@@ -76,7 +76,7 @@ _HGCN: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("airport", "lp"): {"learnable_c": True},
 }
 
-# Their heads are convolutions, or what stands for them.
+# Networks whose heads are layers like the others.
 _CONVOLVED_HEADS = ("gcn", "gat", "sage", "mlp")
 
 # Veličković et al. (2018): their activation, and dropout on citation graphs.
